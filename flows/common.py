@@ -1,0 +1,42 @@
+"""What every flow shares: the lock of its run and a cheap start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.utilities.annotations import quote
+
+from pipeline.config import Config
+from pipeline.store import Store
+
+
+@contextmanager
+def exclusive(config: Config, run: str) -> Iterator[None]:
+    """One process at a time works on a run; the kernel lets go of the lock even after kill -9."""
+    with Store(config.store_root).lock(run):
+        yield
+
+
+@contextmanager
+def light() -> Iterator[None]:
+    """Without a server there is nobody to send heartbeats to, and they cost a second a flow."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    if PREFECT_API_URL.value():
+        yield
+        return
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
+
+
+def worth_retrying(task: object, run: object, state: State[object]) -> bool:
+    """Try a shard again after a fault of disk or network; the same input would fail the same way again."""
+    return isinstance(state.result(raise_on_failure=False), OSError)
+
+
+def opaque(value: object) -> Any:
+    """Hand `value` to a task as it is: Prefect would otherwise walk through every object inside it."""
+    return quote(value)

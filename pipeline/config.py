@@ -1,0 +1,227 @@
+"""The resolved configuration of a run: TOML, then `--set`, checked before any model is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.errors import UserError
+from pipeline.ids import digest
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RunConfig(_Section):
+    name: str = Field("", pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$")
+    """Names the run's partition; empty: made from the configuration's digest."""
+    data: str = "data"
+    """Folder of everything written: runs, converted models, Prefect's own state."""
+    seed: int = 0
+
+
+class ModelConfig(_Section):
+    path: str = "smollm2"
+    """`smollm2` (embedded), a checkpoint folder, or with `hub` an id of the Hugging Face hub."""
+    hub: bool = False
+    """Let the hub be reached; off by default."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: the checkpoint's own on a GPU; on a CPU bfloat16 where the processor computes in it, else float32."""
+    max_model_len: int = Field(4096, ge=64)
+    """Context window in tokens; at most what the model was trained for."""
+    kv_cache_gib: float = Field(2.0, ge=1)
+    """Memory for keys and values on a CPU."""
+
+
+class TasksConfig(_Section):
+    path: str = ""
+    """JSONL, Parquet, a `datasets` folder, or with `hub` a hub id."""
+    hub: bool = False
+    source: str = ""
+    """Instead of `path`: dotted path of a function that returns a list of Task."""
+    options: dict[str, Any] = {}
+    """Keyword arguments of `source`."""
+    split: str | None = None
+    question: str = "question"
+    """Column of the question."""
+    answer: str = "answer"
+    """Column of the reference answer or of the list of its aliases."""
+    limit: int | None = Field(None, ge=1)
+    verifier: str = "exact"
+    """exact, f1, number, math, or a dotted path."""
+
+
+class ToolConfig(_Section):
+    kind: str
+    """search, calculator, or a dotted path."""
+    documents: str | list[str] = []
+    """search: one or several files, a document per line."""
+    k: int = Field(1, ge=1)
+    """search: documents returned."""
+    options: dict[str, Any] = {}
+    """A tool of your own: keyword arguments of its class."""
+
+
+class AgentConfig(_Section):
+    name: str = Field(pattern=r"^[A-Za-z][\w-]*$")
+    role: str
+    system: str = ""
+    examples: list[tuple[str, str]] = []
+    """(what is said to it, what it answers): worked examples, shown before the conversation."""
+    tools: dict[str, str] = {}
+    """The verb that the agent writes -> the tool's name."""
+
+
+class TeamConfig(_Section):
+    name: str = ""
+    topology: str = "planner_workers"
+    """planner_workers, solo, or the dotted path of a class with `play`."""
+    max_turns: int = Field(6, ge=1)
+    """Turns of an agent in one call."""
+    agents: list[AgentConfig] = []
+    tools: dict[str, ToolConfig] = {}
+    solo: AgentConfig | None = None
+    """The same model alone, for comparison. Without it: no instructions, no tools."""
+
+
+class SampleConfig(_Section):
+    group_size: int = Field(4, ge=1)
+    """Rollouts of one task."""
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    max_tokens: int = Field(48, ge=1)
+    """Tokens of one turn."""
+    shard_size: int = Field(128, ge=1)
+    """Rollouts that advance together and are committed together."""
+    solo: bool = True
+    """Sample the same model alone on the same tasks as well."""
+
+
+class AnnotateConfig(_Section):
+    on: Literal["successes", "all"] = "successes"
+    value: Literal["likelihood"] = "likelihood"
+    masking: Literal["placeholder", "drop"] = "placeholder"
+    answerer: Literal["auto", "outcome", "player"] = "auto"
+    """Is the answering message the outcome channel or its writer's own move? `auto`: as the topology says."""
+    cue: str = "answer:"
+    """Written before the reference whose probability is read."""
+    estimator: Literal["exact"] = "exact"
+    limit: int | None = Field(None, ge=1)
+    """Credit at most so many trajectories of each shard."""
+
+
+class Config(_Section):
+    run: RunConfig = RunConfig()
+    model: ModelConfig = ModelConfig()
+    tasks: TasksConfig = TasksConfig()
+    team: TeamConfig = TeamConfig()
+    sample: SampleConfig = SampleConfig()
+    annotate: AnnotateConfig = AnnotateConfig()
+
+    @property
+    def data_root(self) -> Path:
+        return Path(self.run.data)
+
+    @property
+    def store_root(self) -> Path:
+        return self.data_root / "runs"
+
+    def sampling(self) -> dict[str, Any]:
+        """Everything that the sampled rows depend on, and nothing else."""
+        dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
+        return {**dump, "seed": self.run.seed}
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, or one made from what its rows depend on."""
+        return self.run.name or f"r{digest(self.sampling(), 10)}"
+
+
+def load_config(
+    file: Path | None = None, overrides: tuple[str, ...] = (), base: dict[str, Any] | None = None
+) -> Config:
+    """`base` (a run's stored configuration), then the TOML `file`, then `a.b=value` overrides.
+
+    A `[team]` with `file = "team.toml"` is read from there. Raises UserError with the field's name.
+    """
+    values: dict[str, Any] = dict(base or {})
+    if file is not None:
+        _merge(values, _read_toml(file))
+    for override in overrides:
+        _merge(values, _parse_override(override))
+    team = values.get("team")
+    if isinstance(team, dict) and "file" in team:
+        rest = {key: value for key, value in team.items() if key != "file"}
+        values["team"] = _merge(_read_toml(Path(str(team["file"]))), rest)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except FileNotFoundError:
+        near = difflib.get_close_matches(file.name, [p.name for p in file.parent.glob("*.toml")], 1)
+        hint = f"; did you mean {file.parent / near[0]}?" if near else ""
+        raise UserError(f"{file}: no such file{hint}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _parse_override(override: str) -> dict[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {override!r}: write it as section.key=value")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    nested: Any = value
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return dict(nested)
+
+
+def _merge(into: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            into[key] = _merge(dict(into[key]), value)
+        else:
+            into[key] = value
+    return into
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
+        cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        return f"config: unknown key {place!r}; {cure}{more}"
+    if first["type"] == "missing":
+        return f"config: {place!r} is missing{more}"
+    return f"config: {place} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}{more}"
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The known keys of the section in which `location` names an unknown one."""
+    model: Any = Config
+    for part in location[:-1]:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            annotation = model.model_fields[str(part)].annotation
+            inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)]
+            models = [a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, BaseModel)]
+            model = models[-1] if models else model
+    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -1,0 +1,75 @@
+"""The small protocol behind which a language model stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Progress = Callable[[int], None]
+"""Called with the number of requests that have just been finished."""
+
+
+@dataclass(frozen=True)
+class SampleRequest:
+    """One continuation to sample. `temperature` 0 is greedy; `top_k` 0 keeps the whole vocabulary."""
+
+    prompt_ids: tuple[int, ...]
+    max_tokens: int
+    seed: int
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What came back: `logprobs` are the sampler's own, one per token of `token_ids` (nats)."""
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: str
+    cached_tokens: int
+
+
+@dataclass(frozen=True)
+class ScoreRequest:
+    """Read log p(target | prefix) by teacher forcing."""
+
+    prefix_ids: tuple[int, ...]
+    target_ids: tuple[int, ...]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        return self.prefix_ids + self.target_ids
+
+
+@dataclass(frozen=True)
+class Score:
+    """`logprobs`: one per target token (nats). `cached_tokens` of `prompt_tokens` came from the cache."""
+
+    logprobs: tuple[float, ...]
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class Engine(Protocol):
+    """Sampling and scoring with one model."""
+
+    tokenizer: Any
+    max_model_len: int
+    fingerprint: str
+    """Names weights, tokenizer and dtype: whatever changes the numbers."""
+
+    def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
+        """One continuation per request, in order."""
+        ...
+
+    def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of every request's target tokens, in order."""
+        ...
+
+    def reset_prefix_cache(self) -> None:
+        """Forget cached prefixes, so that a shard starts as it would in a fresh process."""
+        ...

@@ -1,0 +1,177 @@
+"""vLLM inside this process: batched sampling, and scoring with prefixes shared in its cache."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
+from pipeline.engines.plan import batches, waves
+from pipeline.errors import UserError
+from pipeline.ids import digest
+from pipeline.models import fingerprint
+
+CPU_BLOCK = 32
+"""Cache block on a CPU: finer than the default of 128, so that shorter prefixes are shared."""
+
+
+def cpu_dtype() -> str:
+    """float32 where the CPU has no bfloat16 arithmetic (it would be emulated, 3 to 5 times slower), else bfloat16."""
+    flags = Path("/proc/cpuinfo").read_text(errors="ignore") if Path("/proc/cpuinfo").exists() else ""
+    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
+
+
+class VllmEngine:
+    """One vLLM engine. It is not thread-safe: one process, one engine, one caller at a time."""
+
+    def __init__(
+        self, model: Path, *, dtype: str = "auto", max_model_len: int = 4096, kv_cache_gib: float = 2.0
+    ) -> None:
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(kv_cache_gib))))
+        with _silent():
+            from vllm import LLM
+            from vllm.platforms import current_platform
+
+            on_cpu = current_platform.is_cpu()
+            if dtype == "auto" and on_cpu:
+                dtype = cpu_dtype()
+            _shield_llvmlite()
+            options: dict[str, Any] = {"block_size": CPU_BLOCK, "enforce_eager": True} if on_cpu else {}
+            try:
+                self._llm = LLM(
+                    str(model),
+                    dtype=dtype,
+                    max_model_len=max_model_len,
+                    enable_prefix_caching=True,
+                    logprobs_mode="processed_logprobs",
+                    disable_log_stats=True,
+                    max_num_seqs=256,
+                    seed=0,
+                    use_tqdm_on_load=False,
+                    trust_remote_code=False,
+                    **options,
+                )
+            except (ValueError, OSError) as error:
+                first = str(error).strip().splitlines()[0]
+                raise UserError(f"model.path = {str(model)!r}: vLLM cannot load it ({first})") from error
+        self.tokenizer = self._llm.get_tokenizer()
+        self.max_model_len = max_model_len
+        cache = self._llm.llm_engine.vllm_config.cache_config
+        self.block_size = int(cache.block_size)
+        self._capacity = int(cache.num_gpu_blocks or 0) * self.block_size
+        self.fingerprint = digest([*fingerprint(model), dtype])
+
+    def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
+        """One continuation per request, in order; log-probabilities as processed by temperature and truncation."""
+        from vllm import SamplingParams
+
+        params = [
+            SamplingParams(
+                temperature=request.temperature,
+                top_p=request.top_p,
+                top_k=request.top_k,
+                max_tokens=request.max_tokens,
+                seed=request.seed,
+                logprobs=0,
+            )
+            for request in requests
+        ]
+        outputs = self._generate([request.prompt_ids for request in requests], params)
+        samples = []
+        for output in outputs:
+            one = output.outputs[0]
+            tokens = tuple(one.token_ids)
+            logprobs = tuple(step[token].logprob for token, step in zip(tokens, one.logprobs, strict=True))
+            samples.append(
+                Sample(one.text, tokens, logprobs, str(one.finish_reason), output.num_cached_tokens or 0)
+            )
+        return samples
+
+    def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+        """Log-probabilities of the target tokens; equal requests are computed once, shared prefixes once.
+
+        A prompt's cached positions come back as uninitialised memory, so a response is used only where the cache
+        ended before the token that predicts the first target token, and asked again without the cache elsewhere.
+        """
+        distinct = list(dict.fromkeys(requests))
+        prompts = [request.ids for request in distinct]
+        done: dict[ScoreRequest, Score] = {}
+        for members in batches(prompts, self._capacity // 2):
+            for wave in waves([prompts[i] for i in members], self.block_size):
+                asked = [distinct[members[i]] for i in wave]
+                done.update(zip(asked, self._score_wave(asked), strict=True))
+                if progress:
+                    progress(len(asked))
+        return [done[request] for request in requests]
+
+    def reset_prefix_cache(self) -> None:
+        """Forget every cached prefix."""
+        self._llm.reset_prefix_cache()
+
+    def _score_wave(self, requests: Sequence[ScoreRequest], *, use_cache: bool = True) -> list[Score]:
+        from vllm import SamplingParams
+
+        params = SamplingParams(
+            prompt_logprobs=0, max_tokens=1, detokenize=False, skip_reading_prefix_cache=not use_cache
+        )
+        outputs = self._generate([request.ids for request in requests], [params] * len(requests))
+        scores: list[Score] = []
+        again: list[int] = []
+        for position, (request, output) in enumerate(zip(requests, outputs, strict=True)):
+            cached = output.num_cached_tokens or 0
+            start = len(request.prefix_ids)
+            if cached > start - 1:
+                again.append(position)
+            values = tuple(
+                float(step[token].logprob)
+                for step, token in zip(output.prompt_logprobs[start:], request.target_ids, strict=True)
+            )
+            scores.append(Score(values, len(request.ids), cached))
+        if again:
+            if not use_cache:
+                raise AssertionError("vLLM reported cached tokens for a request that may not read its cache")
+            redone = self._score_wave([requests[i] for i in again], use_cache=False)
+            for position, score in zip(again, redone, strict=True):
+                scores[position] = score
+        return scores
+
+    def _generate(self, prompts: Sequence[Sequence[int]], params: list[Any]) -> list[Any]:
+        if not prompts:
+            return []
+        return list(
+            self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False)
+        )
+
+
+def _shield_llvmlite() -> None:
+    """vLLM 0.32 looks into every object of every loaded module; llvmlite's library handle (loaded by numba, which
+    search tools load) answers any attribute with a C function, which ends vLLM's start. Give it an empty `__dict__`.
+    """
+    binding = sys.modules.get("llvmlite.binding.ffi")
+    if binding is not None:
+        binding.lib._fntab.setdefault("__dict__", {})
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Start-up chatter of native libraries goes to the null device; an exception still comes through."""
+    if os.environ.get("APPORTION_DEBUG"):
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for handle in (*saved, null):
+            os.close(handle)

@@ -1,0 +1,287 @@
+"""Stage: trajectories -> games, coalitions, credits and message credits, shard by shard."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import schemas
+from pipeline.config import Config
+from pipeline.counterfactual.game import Game, build_game
+from pipeline.counterfactual.likelihood import Asked, ask, chunks, evaluate, tokens
+from pipeline.credit.base import estimator as estimator_named
+from pipeline.credit.base import solve
+from pipeline.credit.messages import leak, message_credits, redundancy
+from pipeline.errors import UserError
+from pipeline.ids import digest
+from pipeline.models import fingerprint, resolve_model
+from pipeline.stages.common import ALGORITHM_VERSION, engine_for, rows, watcher
+from pipeline.stages.sample import writer
+from pipeline.store import Store
+from pipeline.teams.load import TOPOLOGIES, load_topology
+
+TABLES = ("games", "coalitions", "message_credits", "rejects")
+MOST_PLAYERS = 10
+"""Exact Shapley needs 2^n coalitions."""
+_MESSAGE_COLUMNS = [
+    "trajectory_id", "message_index", "agent", "role", "kind", "context", "text", "examples", "is_outcome",
+    "agent_call_id",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard of trajectories of the run, to be annotated by one specification."""
+
+    source: str
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class AnnotatePlan:
+    """What `annotate` would do."""
+
+    config: Config
+    run: str
+    scorer: str
+    shards: tuple[Shard, ...]
+
+    @property
+    def pending(self) -> tuple[Shard, ...]:
+        """The shards that do not stand yet."""
+        store = Store(self.config.store_root)
+        tables = (*TABLES, f"credits/estimator={self.config.annotate.estimator}")
+        return tuple(
+            s for s in self.shards if not store.shard_stands(self.run, s.name, s.fingerprint, tables)
+        )
+
+
+@dataclass(frozen=True)
+class Games:
+    """The games of one shard, and the trajectories that have none, with the reason."""
+
+    games: tuple[Game, ...]
+    rejects: tuple[dict[str, Any], ...]
+
+
+def plan(config: Config, run: str) -> AnnotatePlan:
+    """Find the run's shards; refuse a run that is not there."""
+    store = Store(config.store_root)
+    names = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
+    if not names:
+        known = ", ".join(info.run_id for info in store.runs()) or "none yet"
+        raise UserError(f"run {run!r} has no trajectories; runs here: {known}")
+    path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
+    scorer = digest([*fingerprint(path), config.model.dtype])
+    spec = digest([config.annotate.model_dump(mode="json"), scorer, config.model.max_model_len], 8)
+    shards = []
+    for name in names:
+        if name.startswith("solo-"):
+            continue
+        source = store.shard_fingerprint("trajectories", run, name)
+        shards.append(Shard(name, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, source])))
+    return AnnotatePlan(config, run, scorer, tuple(shards))
+
+
+def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
+    """Build the games of a shard's trajectories: successes alone, or all."""
+    config = plan.config.annotate
+    store = Store(plan.config.store_root)
+    trajectories = store.read("trajectories", plan.run, shard.source)
+    if config.on == "successes":
+        trajectories = trajectories.filter(pc.field("success"))
+    trajectories = trajectories.slice(0, config.limit)
+    messages = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
+    messages = messages.filter(pc.field("trajectory_id").isin(trajectories["trajectory_id"]))
+    by_trajectory: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows(messages.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
+        by_trajectory[row["trajectory_id"]].append(row)
+    tasks = store.read("tasks", plan.run, columns=["task_id", "references"])
+    references = dict(zip(tasks["task_id"].to_pylist(), tasks["references"].to_pylist(), strict=True))
+    roles = {agent.name: agent.role for agent in plan.config.team.agents}
+    games: list[Game] = []
+    rejects: list[dict[str, Any]] = []
+    for row in rows(trajectories):
+        target = (references.get(row["task_id"]) or [""])[0]
+        answerer = _answerer(config.answerer, row["topology"])
+        game = build_game(
+            row, by_trajectory[row["trajectory_id"]], target, config, answerer, plan.scorer, roles
+        )
+        reason = _unplayable(game, target)
+        if reason:
+            rejects.append(_reject(row["trajectory_id"], reason))
+        elif game is not None:
+            games.append(game)
+    return Games(tuple(games), tuple(rejects))
+
+
+def ask_all(
+    plan: AnnotatePlan, games: Sequence[Game], tokenizer: Any
+) -> Iterator[tuple[list[Asked], list[dict[str, Any]]]]:
+    """The scoring requests, chunk by chunk, and the games that cannot be asked for."""
+    for chunk in chunks(games):
+        asked, rejects = [], []
+        for game in chunk:
+            try:
+                asked.append(ask(game, tokenizer, plan.config.annotate.cue, plan.config.model.max_model_len))
+            except ValueError as error:
+                rejects.append(_reject(game.trajectory_id, str(error)))
+        yield asked, rejects
+
+
+def cost(plan: AnnotatePlan, tokenizer: Any) -> dict[str, int]:
+    """What the pending shards would cost: games, coalitions, prompt tokens, and tokens with prefixes shared."""
+    total = {"games": 0, "coalitions": 0, "prompt_tokens": 0, "distinct_tokens": 0}
+    for shard in plan.pending:
+        for asked, _ in ask_all(plan, games_of(plan, shard).games, tokenizer):
+            every, distinct = tokens(asked)
+            total["games"] += len(asked)
+            total["coalitions"] += sum(len(one.requests) for one in asked)
+            total["prompt_tokens"] += every
+            total["distinct_tokens"] += distinct
+    return total
+
+
+def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
+    """Annotate one shard and commit its tables, credits last. Returns the number of games."""
+    config = plan.config
+    found = games_of(plan, shard)
+    done = watcher().start(f"coalitions {shard.source}", sum(2 ** len(game.players) for game in found.games))
+    played: list[Asked] = []
+    coalitions: list[dict[str, Any]] = []
+    rejects = list(found.rejects)
+    if found.games:
+        engine = engine_for(config.model, config.data_root)
+        engine.reset_prefix_cache()
+        for asked, refused in ask_all(plan, found.games, engine.tokenizer):
+            coalitions += evaluate(asked, engine, done)
+            played += asked
+            rejects += refused
+    games = [one.game for one in played]
+    write = writer(Store(config.store_root), plan.run, shard.name, shard.fingerprint)
+    write("games", [game.row(_leak(game)) for game in games])
+    write("coalitions", coalitions)
+    write("rejects", rejects)
+    table = schemas.TABLES["coalitions"].from_rows(coalitions)
+    credits = credit_table(games, table, config.annotate.estimator)
+    store = Store(config.store_root)
+    authored = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
+    shares = message_table(games, credits, authored)
+    store.write_shard("message_credits", plan.run, shard.name, shares, shard.fingerprint)
+    if "estimator" in credits.column_names:  # the partition's directory holds it
+        credits = credits.drop_columns("estimator")
+    store.write_shard(
+        "credits", plan.run, shard.name, credits, shard.fingerprint, estimator=config.annotate.estimator
+    )
+    return len(games)
+
+
+def credit_table(games: Sequence[Game], coalitions: pa.Table, estimator: str) -> pa.Table:
+    """The rows of `credits`: one per player and game."""
+    declared = schemas.TABLES["credits"]
+    if not games:
+        return declared.from_rows([])
+    players = pl.DataFrame(
+        [
+            {
+                "game_id": game.game_id, "player_index": index, "trajectory_id": game.trajectory_id,
+                "task_id": game.task_id, "player": player, "player_kind": "agent", "role": game.roles.get(player),
+            }
+            for game in games
+            for index, player in enumerate(game.players)
+        ]
+    )  # fmt: skip
+    solved = solve(
+        _frame(coalitions.select(["game_id", "kept", "value", "stderr"])), estimator_named(estimator)
+    )
+    joined = players.join(
+        solved, on=["game_id", pl.col("player_index").cast(solved.schema["player_index"])], how="left"
+    )
+    return joined.select(
+        name for name in (*declared.schema.names, "estimator") if name in joined.columns
+    ).to_arrow()
+
+
+def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) -> pa.Table:
+    """The rows of `message_credits`: an agent's credit over the messages that it wrote.
+
+    The answering message of an `answerer = outcome` game belongs to no player: its credit is null.
+    """
+    declared = schemas.TABLES["message_credits"]
+    if not games:
+        return declared.from_rows([])
+    index = pl.DataFrame(
+        [{"trajectory_id": g.trajectory_id, "game_id": g.game_id, "answerer": g.answerer} for g in games]
+    )
+    names = ["trajectory_id", "message_index", "agent", "text", "is_outcome"]
+    turns = _frame(messages.filter(pc.field("role") == "assistant").select(names))
+    turns = turns.join(index, on="trajectory_id").sort("trajectory_id", "message_index")
+    turns = turns.with_columns(redundancy=_redundancy(turns))
+    channel = pl.col("is_outcome") & (pl.col("answerer") == "outcome")
+    shared = message_credits(
+        turns.filter(~channel), _frame(credits.select(["game_id", "player", "estimator", "credit"]))
+    )
+    answers = turns.filter(channel).select(
+        "game_id",
+        "trajectory_id",
+        "message_index",
+        "agent",
+        "redundancy",
+        estimator=pl.lit(credits["estimator"][0].as_py()),
+    )
+    return pl.concat([shared, answers], how="diagonal").to_arrow()
+
+
+def _redundancy(turns: pl.DataFrame) -> pl.Series:
+    """Of each turn, its largest similarity to an earlier turn of its trajectory (sorted rows)."""
+    parts = [
+        pl.Series(redundancy(texts, [range(k) for k in range(len(texts))]))
+        for texts in turns.group_by("trajectory_id", maintain_order=True).agg("text")["text"].to_list()
+    ]
+    return pl.concat(parts) if parts else pl.Series([], dtype=pl.Float64)
+
+
+def _frame(table: pa.Table) -> pl.DataFrame:
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def _answerer(asked: str, topology: str) -> str:
+    if asked != "auto":
+        return asked
+    if topology in TOPOLOGIES or "." in topology:
+        return load_topology(topology).answerer
+    return "player"
+
+
+def _unplayable(game: Game | None, target: str) -> str | None:
+    if not target:
+        return "no reference answer to score"
+    if game is None:
+        return "no message that could be masked: nobody but the answering message spoke"
+    if len(game.players) > MOST_PLAYERS:
+        return f"{len(game.players)} players; exact Shapley takes at most {MOST_PLAYERS}"
+    return None
+
+
+def _reject(trajectory: str, reason: str) -> dict[str, Any]:
+    return {"stage": "annotate", "file": f"trajectory {trajectory}", "line": 0, "reason": reason, "raw": None}
+
+
+def _leak(game: Game) -> float:
+    """The largest share of a player's words that a later message of another player repeats."""
+    most = 0.0
+    for player in game.players:
+        for position, message in enumerate(game.view):
+            if message.owner == player:
+                later = [m.text for m in game.view[position + 1 :] if m.owner and m.owner != player]
+                most = max(most, leak(message.text, later))
+    return most

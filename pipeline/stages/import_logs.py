@@ -1,0 +1,73 @@
+"""Stage: logs of other people's agents -> the same tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.ids import digest
+from pipeline.importers import importer
+from pipeline.importers.base import Imported
+from pipeline.stages.common import ALGORITHM_VERSION
+from pipeline.stages.sample import reject_row, writer
+from pipeline.store import Store
+
+SHARD = 512
+"""Trajectories in a shard."""
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """Logs that were read, and the run that they become."""
+
+    config: Config
+    format: str
+    path: str
+    run: str
+    read: Imported
+
+    @property
+    def speakers(self) -> int:
+        """Agents that speak in the logs, counted log by log."""
+        return len({(m["trajectory_id"], m["agent"]) for m in self.read.messages if m["role"] == "assistant"})
+
+
+def plan(config: Config, name: str, path: Path) -> ImportPlan:
+    """Read the logs. The run is named after the format and the content, unless the user names it."""
+    read = importer(name)(path)
+    content = digest([[t["trajectory_id"], t.get("text_digest")] for t in read.trajectories], 8)
+    return ImportPlan(config, name, str(path), config.run.name or f"{name}-{content}", read)
+
+
+def run(plan: ImportPlan) -> str:
+    """Write the run: tasks, messages and trajectories, shard by shard. Returns the run's id."""
+    store, read = Store(plan.config.store_root), plan.read
+    store.sweep(plan.run)
+    config = plan.config.model_dump(mode="json")
+    config["run"]["name"] = plan.run
+    spec = digest([plan.format, plan.path])
+    store.write_manifest(
+        plan.run, {"kind": "import", "format": plan.format, "path": plan.path, "spec": spec, "config": config}
+    )
+    tasks = {row["task_id"]: row for row in read.tasks}
+    content = digest([read.trajectories, read.rejects])
+    write = writer(store, plan.run, "00000", content)
+    write("tasks", list(tasks.values()))
+    if read.rejects:
+        write("rejects", [reject_row(reject, "import") for reject in read.rejects])
+    messages: dict[str, list[dict[str, Any]]] = {}
+    for row in read.messages:
+        messages.setdefault(row["trajectory_id"], []).append(row)
+    for number, start in enumerate(range(0, len(read.trajectories), SHARD)):
+        part = read.trajectories[start : start + SHARD]
+        shard = f"imported-{number:05d}"
+        rows = [row for one in part for row in messages[one["trajectory_id"]]]
+        fingerprint = digest([ALGORITHM_VERSION, part, rows])
+        if store.shard_stands(plan.run, shard, fingerprint, ("messages", "trajectories")):
+            continue
+        write = writer(store, plan.run, shard, fingerprint)
+        write("messages", rows)
+        write("trajectories", part)
+    return plan.run

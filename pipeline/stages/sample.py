@@ -1,0 +1,172 @@
+"""Stage: tasks -> trajectories and messages, shard by shard."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import schemas
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.ids import digest
+from pipeline.models import fingerprint, resolve_model
+from pipeline.plugins import load_dotted
+from pipeline.sampling import Played, Rollout, message_rows, play, rollouts, trajectory_row
+from pipeline.stages.common import ALGORITHM_VERSION, engine_for, watcher
+from pipeline.store import Store
+from pipeline.tasks.files import load_tasks
+from pipeline.tasks.task import Reject, Task
+from pipeline.teams.load import Team, load_team
+from pipeline.verifiers import get_verifier
+
+TABLES = ("messages", "trajectories")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rollouts that advance together and are committed together."""
+
+    name: str
+    number: int
+    rollouts: tuple[Rollout, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class SamplePlan:
+    """What `sample` would do: all of it known before a model is loaded."""
+
+    config: Config
+    team: Team
+    solo: Team
+    tasks: tuple[Task, ...]
+    rejects: tuple[Reject, ...]
+    policy_id: str
+    policy: dict[str, Any]
+    shards: tuple[Shard, ...]
+
+    @property
+    def pending(self) -> tuple[Shard, ...]:
+        """The shards that do not stand yet."""
+        store, run = Store(self.config.store_root), self.config.run_id
+        return tuple(s for s in self.shards if not store.shard_stands(run, s.name, s.fingerprint, TABLES))
+
+    @property
+    def most_tokens(self) -> int:
+        """Upper bound of the tokens that the pending shards generate."""
+        turns, tokens = self.config.team.max_turns, self.config.sample.max_tokens
+        alone = sum(len(s.rollouts) for s in self.pending if s.rollouts[0].origin == "solo")
+        teams = sum(len(s.rollouts) for s in self.pending) - alone
+        return (alone * turns + teams * turns * (1 + turns)) * tokens
+
+
+def gather_tasks(config: Config) -> tuple[list[Task], list[Reject]]:
+    """The tasks that the configuration names. Raises UserError when there are none."""
+    section = config.tasks
+    if section.source:
+        tasks: list[Task] = list(load_dotted(section.source)(**section.options))
+        return tasks[: section.limit], []
+    if not section.path:
+        raise UserError("config: tasks.path is empty; name a task file: --set tasks.path=FILE.jsonl")
+    return load_tasks(
+        section.path, split=section.split, question=section.question, answer=section.answer,
+        limit=section.limit, hub=section.hub,
+    )  # fmt: skip
+
+
+def plan(config: Config) -> SamplePlan:
+    """Check everything that can be checked without the engine, and cut the work into shards."""
+    team, solo = load_team(config.team)
+    get_verifier(config.tasks.verifier)
+    tasks, rejects = gather_tasks(config)
+    path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
+    weights, tokenizer = fingerprint(path)
+    policy = {
+        "base": config.model.path,
+        "weights_digest": weights,
+        "tokenizer_digest": tokenizer,
+        "version": 0,
+    }
+    policy_id = "p" + digest([weights, tokenizer])
+    spec = digest(config.sampling())
+    shards = []
+    origins = [("sampled", team)] + ([("solo", solo)] if config.sample.solo else [])
+    for origin, _ in origins:
+        every = rollouts(tasks, config.sample, config.run.seed, policy_id, spec, origin)
+        step = max(1, config.sample.shard_size // config.sample.group_size) * config.sample.group_size
+        for number, start in enumerate(range(0, len(every), step)):
+            part = tuple(every[start : start + step])
+            print_of = digest([ALGORITHM_VERSION, spec, policy_id, [r.trajectory_id for r in part]])
+            shards.append(Shard(f"{origin}-{number:05d}", number, part, print_of))
+    return SamplePlan(config, team, solo, tuple(tasks), tuple(rejects), policy_id, policy, tuple(shards))
+
+
+def prepare(plan: SamplePlan) -> None:
+    """Write the run's manifest, tasks, policy and rejects; refuse a run whose configuration was another."""
+    config, store = plan.config, Store(plan.config.store_root)
+    run = config.run_id
+    old = store.manifest(run)
+    spec = digest(config.sampling())
+    if old and old.get("spec") != spec:
+        raise UserError(
+            f"run {run!r} was sampled with another configuration; give this one a name of its own "
+            f"(--set run.name=NAME), remove the old one (apportion runs remove {run}), or run it as it was"
+        )
+    store.sweep(run)
+    if not old:
+        store.write_manifest(run, {"kind": "sample", "spec": spec, "config": config.model_dump(mode="json")})
+    print_of = digest([ALGORITHM_VERSION, spec, plan.policy_id])
+    write = writer(store, run, "00000", print_of)
+    write("tasks", [_task_row(task) for task in plan.tasks])
+    write("policies", [{"policy_id": plan.policy_id, **plan.policy}])
+    if plan.rejects:
+        write("rejects", [reject_row(reject, "tasks") for reject in plan.rejects])
+
+
+def run_shard(plan: SamplePlan, shard: Shard) -> list[Played]:
+    """Sample one shard and commit it: messages first, trajectories last. The cache starts empty."""
+    config = plan.config
+    engine = engine_for(config.model, config.data_root)
+    engine.reset_prefix_cache()
+    solo = shard.rollouts[0].origin == "solo"
+    team = plan.solo if solo else plan.team
+    done = watcher().start(f"sampling {shard.name}", len(shard.rollouts))
+    played = play(engine, team, shard.rollouts, config.sample, done)
+    verifier = get_verifier(config.tasks.verifier)
+    write = writer(Store(config.store_root), config.run_id, shard.name, shard.fingerprint)
+    write("messages", [row for one in played for row in message_rows(one, config.sample, plan.policy_id)])
+    write(
+        "trajectories",
+        [trajectory_row(one, verifier, shard.number, config.tasks.verifier) for one in played],
+    )
+    return played
+
+
+def writer(store: Store, run: str, shard: str, fingerprint: str) -> Any:
+    def write(table: str, data: Sequence[dict[str, Any]]) -> None:
+        store.write_shard(table, run, shard, schemas.TABLES[table].from_rows(data), fingerprint)
+
+    return write
+
+
+def _task_row(task: Task) -> dict[str, Any]:
+    return {
+        "task_id": task.task_id,
+        "source": task.source,
+        "split": task.split,
+        "question": task.question,
+        "references": list(task.references),
+        "meta": json.dumps(task.meta, sort_keys=True, ensure_ascii=False),
+    }
+
+
+def reject_row(reject: Reject, stage: str) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "file": reject.source,
+        "line": reject.line,
+        "reason": reject.reason,
+        "raw": reject.text,
+    }

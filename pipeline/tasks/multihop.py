@@ -1,0 +1,187 @@
+"""Our own multi-hop questions over a fictional world, so that no model has read the answers.
+
+Inns are owned by people, people live in towns, towns lie on rivers. No single document answers a question,
+and the names share words (the Frozen Raven, the Frozen Kettle), so a careless search finds the wrong inn.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import UserError
+from pipeline.tasks.task import Task, make_task
+
+MAX_TASKS = 5000
+SPLITS = ("train", "test")
+TOWNS = 96
+SOURCE = "multihop"
+
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+ADJECTIVES = _words("""
+Amber Ancient Ashen Autumn Bashful Bitter Black Blazing Blind Blue Bold Brass Brave Bright Broken Bronze
+Calm Careless Cheerful Clever Cloudy Copper Coral Crimson Crooked Crystal Curious Dancing Daring Dapper
+Dark Distant Dizzy Dreaming Drowsy Dusty Eager Early Ebony Emerald Empty Faded Faithful Fallen Fancy
+Fearless Fiery Floating Flying Forgotten Frozen Gentle Giddy Gilded Glad Gleaming Golden Grand Grateful
+Green Grey Grumpy Happy Hasty Hidden Hollow Honest Humble Hungry Idle Iron Ivory Jade Jolly Kindly Loyal
+Laughing Lazy Little Lonely Lost Loud Lucky Mellow Merry Mighty Misty Modest Mossy Muddy Nimble Noble Odd
+Old Pale Patient Pearl Polite Proud Purple Quick Quiet Ragged Red Restless Roaming Rosy Rusty Sacred
+Salty Scarlet Secret Shy Silent Silver Singing Sleepy Sly Smiling Snowy Solemn Spotted Stubborn Sunny
+Thirsty Tiny Velvet Wandering
+""")
+
+NOUNS = _words("""
+Acorn Anchor Anvil Apple Arrow Badger Barrel Basket Bear Beaver Bell Boar Boot Bridge Broom Bucket Buck
+Bull Candle Castle Cauldron Chair Chalice Cherry Chest Clock Clover Cobbler Comet Compass Crane Cricket
+Crow Crown Cuckoo Dagger Deer Dolphin Donkey Door Dove Dragon Drum Duck Eagle Eel Falcon Feather Fiddle
+Flagon Flute Fox Frog Gander Gate Goat Goblet Goose Griffin Hammer Hare Harp Hat Hawk Hedgehog Helmet
+Heron Horn Horse Hound Jackdaw Jug Kettle Key Kite Ladder Ladle Lamb Lantern Lark Lion Lobster Lute
+Magpie Mare Mill Mirror Mole Moon Moth Mule Needle Nightingale Oak Orchard Otter Owl Ox Parrot Partridge
+Pear Pheasant Pigeon Pike Plough Pony Rabbit Ram Raven Robin Rooster Saddle Salmon Shield Ship Shovel
+Sparrow Spindle Stag Star Stork Swan Sword Thimble Thistle Thrush Toad Trout
+""")
+
+FIRST_NAMES = _words("""
+Ada Adele Agnes Alan Albert Alec Alice Alma Amos Anna Anton Arthur Astrid Barbara Basil Beatrice Benno
+Bertha Boris Brenda Bruno Carla Carmen Cecil Celia Clara Clement Conrad Cora Cyril Dagmar Daphne David
+Deborah Dennis Dora Doris Edgar Edith Edmund Elena Elias Elsa Emil Emma Enid Erik Esther Eva Felix Fiona
+Flora Frank Freda Fritz Gerda Gilbert Gloria Greta Gustav Hanna Harold Hazel Hector Heidi Helen Henry
+Hilda Hugo Ida Igor Ines Ingrid Iris Isaac Ivan Jacob Jane Jasper Joan Jonas Julia Karl Katrin Kurt Lars
+Laura Lena Leo Linda Lorenz Lucas Lydia Magda Marcus Maria Martin Matilda Maude Max Miriam Monica Nadia
+Nathan Nina Nora Olaf Olga Oscar Otto Paula Percy Petra Philip Ralph Rita Robert Rosa Rudolf Ruth Samuel
+Sonia Stella Sven Tessa Theodor Ursula Victor
+""")
+
+LAST_NAMES = [
+    first + last
+    for first in _words("Ash Black Bram Cold Dun Fen Gar Hart Hol Lang Mar Nor Pen Rad Stan Whit")
+    for last in _words("bourne croft dale gate man more wick worth")
+]
+
+TOWN_NAMES = [
+    first + last
+    for first in _words("Alder Birch Brook Cliff Ember Fern Heather Kings Long Mill Rook Tarn")
+    for last in _words("bury by field ford ham haven mouth port side stead ton wold")
+]
+
+RIVERS = _words("""
+Aven Brell Caldor Dremm Elm Farrow Gleat Hessel Irle Jorv Kestle Lunder Mavis Nerl Orrin Pell Quenn
+Rothel Sarn Tave Ulver Varn Wend Yarl
+""")
+
+
+@dataclass(frozen=True)
+class World:
+    """Tasks, and the documents that answer them: sets `owners`, `homes` and `rivers`, one fact a document."""
+
+    tasks: list[Task]
+    documents: dict[str, list[str]]
+
+
+def generate(n: int, seed: int, split: str = "train", *, river_share: float = 0.0) -> World:
+    """`n` tasks (1 to 5,000) with their world; the same arguments give the same world.
+
+    Kind `town` takes 2 hops, kind `river` 3; `river_share` in [0, 1] of the tasks are of kind `river`. Half
+    as many inns again stand in the documents and are never asked about. Splits of one seed share towns and
+    rivers, and no inn or person. `meta`: kind, hops, facts (the documents to find, in order), sets (where
+    each lies).
+    """
+    if not 1 <= n <= MAX_TASKS:
+        raise UserError(f"multihop: n is {n}; it must be from 1 to {MAX_TASKS}")
+    if split not in SPLITS:
+        raise UserError(f"multihop: no split {split!r}; there are {' and '.join(SPLITS)}")
+    if not 0.0 <= river_share <= 1.0:
+        raise UserError(f"multihop: river_share is {river_share}; it must be from 0 to 1")
+    geography = random.Random(f"geography/{seed}")
+    river_of = {town: geography.choice(RIVERS) for town in geography.sample(TOWN_NAMES, TOWNS)}
+    towns = list(river_of)
+
+    rng = random.Random(f"{split}/{seed}")
+    count = n + math.ceil(n / 2)
+    inns = _names(ADJECTIVES, NOUNS, count, f"inns/{seed}", split)
+    people = _names(FIRST_NAMES, LAST_NAMES, count, f"people/{seed}", split)
+    homes = [rng.choice(towns) for _ in people]
+    kinds = ["river"] * round(n * river_share)
+    kinds += ["town"] * (n - len(kinds))
+    rng.shuffle(kinds)
+    tasks = [
+        _task(kind, inn, person, town, river_of[town], split)
+        for kind, inn, person, town in zip(kinds, inns[:n], people[:n], homes[:n], strict=True)
+    ]
+    documents = {
+        "owners": [owner_fact(inn, person) for inn, person in zip(inns, people, strict=True)],
+        "homes": [home_fact(person, town) for person, town in zip(people, homes, strict=True)],
+        "rivers": [river_fact(town, river) for town, river in river_of.items()],
+    }
+    for facts in documents.values():
+        rng.shuffle(facts)
+    return World(tasks, documents)
+
+
+def owner_fact(inn: str, person: str) -> str:
+    """The one document that says who owns `inn`."""
+    return f"The {inn} is owned by {person}."
+
+
+def home_fact(person: str, town: str) -> str:
+    """The one document that says where `person` lives."""
+    return f"{person} lives in {town}."
+
+
+def river_fact(town: str, river: str) -> str:
+    """The one document that says where `town` lies."""
+    return f"The town of {town} lies on the river {river}."
+
+
+def write(world: World, folder: str | Path) -> None:
+    """Write `tasks.jsonl` (as `load_tasks` reads it) and a `<set>.jsonl` of {"text"} rows for each set."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, object]] = [
+        {"question": task.question, "references": task.references, "split": task.split, "meta": task.meta}
+        for task in world.tasks
+    ]
+    _write_jsonl(folder / "tasks.jsonl", rows)
+    for name, documents in world.documents.items():
+        _write_jsonl(folder / f"{name}.jsonl", [{"text": text} for text in documents])
+
+
+def _write_jsonl(path: Path, rows: list[dict[str, object]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+
+
+def _names(firsts: list[str], lasts: list[str], count: int, key: str, split: str) -> list[str]:
+    """`count` different names "First Last", packed so closely that most share a word with several others.
+
+    A split owns the pairs of one parity on a board that depends on `key` alone, so splits cannot meet. Inns
+    and people need different keys: under one key every Solemn inn would belong to a Samuel.
+    """
+    order = random.Random(f"words/{key}")
+    firsts, lasts = order.sample(firsts, len(firsts)), order.sample(lasts, len(lasts))
+    side = min(len(firsts), math.ceil(math.sqrt(2.4 * count)) + 1)
+    parity = SPLITS.index(split)
+    board = [(row, column) for row in range(side) for column in range(side) if (row + column) % 2 == parity]
+    chosen = random.Random(f"names/{split}/{key}").sample(board, count)
+    return [f"{firsts[row]} {lasts[column]}" for row, column in chosen]
+
+
+def _task(kind: str, inn: str, person: str, town: str, river: str, split: str) -> Task:
+    facts = [owner_fact(inn, person), home_fact(person, town)]
+    if kind == "town":
+        question = f"In which town does the owner of the {inn} live?"
+        references = [town]
+    else:
+        question = f"On which river lies the town where the owner of the {inn} lives?"
+        references = [river, f"river {river}", f"{river} river"]
+        facts.append(river_fact(town, river))
+    sets = ["owners", "homes", "rivers"][: len(facts)]
+    meta = {"kind": kind, "hops": len(facts), "facts": facts, "sets": sets}
+    return make_task(question, references, source=SOURCE, split=split, meta=meta)

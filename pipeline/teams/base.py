@@ -1,0 +1,182 @@
+"""What a team is made of: agents, the conversation that they write, and the protocol of a topology."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.tasks.task import Task
+from pipeline.tools.base import Tool
+
+USER = "user"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A member of a team: its fixed instructions, worked examples and tools.
+
+    `examples`: (what is said to it, what it answers) pairs, put before the conversation as chat turns.
+    `tools`: the verb that it writes -> the team's tool of that name.
+    """
+
+    name: str
+    role: str
+    system: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
+    tools: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Message:
+    """One row of the `messages` table in the making."""
+
+    index: int
+    agent: str
+    role: str
+    kind: str
+    text: str
+    context: tuple[int, ...] = ()
+    call_id: int = 0
+    parent_call_id: int | None = None
+    recipient: str | None = None
+    tool_name: str | None = None
+    tool_input: str | None = None
+    tool_valid: bool | None = None
+    is_outcome: bool = False
+    examples: tuple[tuple[str, str], ...] = ()
+    prompt_ids: tuple[int, ...] | None = None
+    completion_ids: tuple[int, ...] | None = None
+    sampling_logprobs: tuple[float, ...] | None = None
+    finish_reason: str | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn that `agent` is to write with the messages of `view` before its eyes."""
+
+    agent: str
+    view: tuple[int, ...]
+    call_id: int = 0
+    parent_call_id: int | None = None
+
+
+Play = Generator[list[Turn], list[Message], None]
+"""Yields the turns wanted next; is sent the messages written for them, in the same order."""
+
+
+class Topology(Protocol):
+    """How a team works on a task: one short class, named in the team file by its dotted path.
+
+    `answerer`: whether the answering message is the outcome channel or its writer's own move (see `methods`).
+    """
+
+    name: str
+    answerer: str
+
+    def play(self, talk: Conversation) -> Play:
+        """Drive one conversation to its end; call `talk.answer(message, text)` when the team has answered."""
+        ...
+
+
+class Conversation:
+    """The growing record of one rollout."""
+
+    def __init__(
+        self, task: Task, agents: Sequence[Agent], tools: Mapping[str, Tool], max_turns: int
+    ) -> None:
+        self.task = task
+        self.agents = {agent.name: agent for agent in agents}
+        self.tools = tools
+        self.max_turns = max_turns
+        self.messages: list[Message] = []
+        self.final_answer: str | None = None
+        self.error: str | None = None
+        self._calls = 0
+        self._system = {
+            agent.name: self._add(
+                Message(0, agent.name, "system", "system", agent.system, examples=agent.examples)
+            ).index
+            for agent in agents
+        }
+        self.question = self._add(Message(0, USER, "user", "task", task.question)).index
+
+    def by_role(self, role: str) -> list[Agent]:
+        """The agents of that role, in the team file's order."""
+        return [agent for agent in self.agents.values() if agent.role == role]
+
+    def turn(self, agent: str, view: Sequence[int], call_id: int = 0, parent: int | None = None) -> Turn:
+        """Ask `agent` for a turn; its own instructions are always in view."""
+        return Turn(agent, (self._system[agent], *view), call_id, parent)
+
+    def new_call(self) -> int:
+        """The id of a fresh call of an agent (0 is the call that the task itself makes)."""
+        self._calls += 1
+        return self._calls
+
+    def write(self, turn: Turn, text: str) -> Message:
+        """Record what the agent wrote for `turn`."""
+        return self._add(
+            Message(0, turn.agent, "assistant", "message", text, turn.view, turn.call_id, turn.parent_call_id)
+        )
+
+    def use_tool(self, message: Message, verb: str, argument: str) -> Message:
+        """Run the tool that `message` asked for; its result belongs to the agent that asked."""
+        name = self.agents[message.agent].tools[verb]
+        result = self.tools[name].run(argument)
+        message.tool_name, message.tool_input, message.tool_valid = name, argument, result.valid
+        return self._add(
+            Message(
+                0, message.agent, "tool", "tool_result", result.text,
+                call_id=message.call_id, parent_call_id=message.parent_call_id,
+                recipient=message.agent, tool_name=name, tool_valid=result.valid,
+            )
+        )  # fmt: skip
+
+    def remind(self, message: Message, text: str) -> Message:
+        """Tell the agent that its last message could not be read, and what can be."""
+        return self._add(
+            Message(
+                0, USER, "user", "notice", text, call_id=message.call_id, parent_call_id=message.parent_call_id,
+                recipient=message.agent,
+            )
+        )  # fmt: skip
+
+    def answer(self, message: Message, text: str) -> None:
+        """`message` is the team's answer, and `text` what it answers."""
+        message.is_outcome = True
+        self.final_answer = text
+
+    def _add(self, message: Message) -> Message:
+        message.index = len(self.messages)
+        self.messages.append(message)
+        return message
+
+
+def together(
+    plays: Sequence[Generator[list[Turn], list[Message], Message]],
+) -> Generator[list[Turn], list[Message], list[Message]]:
+    """Run several calls side by side: their turns of one round are asked for at once. Returns each one's result."""
+    results: list[Message | None] = [None] * len(plays)
+    asked: dict[int, list[Turn]] = {}
+
+    def advance(position: int, written: list[Message] | None) -> None:
+        try:
+            play = plays[position]
+            asked[position] = play.send(written) if written is not None else next(play)
+        except StopIteration as stop:
+            asked.pop(position, None)
+            results[position] = stop.value
+
+    for position in range(len(plays)):
+        advance(position, None)
+    while asked:
+        order = list(asked)
+        counts = [len(asked[position]) for position in order]
+        written = yield [turn for position in order for turn in asked[position]]
+        start = 0
+        for position, count in zip(order, counts, strict=True):
+            advance(position, written[start : start + count])
+            start += count
+    return [result for result in results if result is not None]

@@ -1,0 +1,96 @@
+"""From the `[team]` section to topology, agents and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.config import AgentConfig, TeamConfig, ToolConfig
+from pipeline.errors import UserError
+from pipeline.plugins import load_dotted
+from pipeline.tasks.task import Task
+from pipeline.teams.base import Agent, Conversation, Topology
+from pipeline.teams.planner_workers import PlannerWorkers
+from pipeline.teams.solo import Solo
+from pipeline.tools.base import Tool
+from pipeline.tools.calculator import Calculator
+from pipeline.tools.search import Search
+
+TOPOLOGIES: dict[str, type[Topology]] = {"planner_workers": PlannerWorkers, "solo": Solo}
+
+
+@dataclass(frozen=True)
+class Team:
+    """A team ready to play."""
+
+    name: str
+    topology: Topology
+    agents: tuple[Agent, ...]
+    tools: Mapping[str, Tool]
+    max_turns: int
+
+    def talk(self, task: Task) -> Conversation:
+        """A fresh conversation about `task`."""
+        return Conversation(task, self.agents, self.tools, self.max_turns)
+
+
+def load_team(config: TeamConfig) -> tuple[Team, Team]:
+    """The team, and the same model alone with the same tools. Raises UserError naming the faulty key."""
+    topology = load_topology(config.topology)
+    agents = tuple(_agent(agent, config) for agent in config.agents)
+    if not agents:
+        raise UserError(
+            "config: team.agents is empty; name a team file: --set team.file=configs/teams/clerks.toml"
+        )
+    names = [agent.name for agent in agents]
+    doubled = {name for name in names if names.count(name) > 1}
+    if doubled:
+        raise UserError(f"config: team.agents: {sorted(doubled)[0]!r} is named twice")
+    if config.topology == "planner_workers" and [a.role for a in agents].count("planner") != 1:
+        raise UserError(
+            "config: team.agents: a planner_workers team needs exactly one agent with role = 'planner'"
+        )
+    tools = {name: _tool(name, tool) for name, tool in config.tools.items()}
+    alone = _agent(config.solo, config) if config.solo else Agent("solo", "solo")
+    return (
+        Team(config.name or topology.name, topology, agents, tools, config.max_turns),
+        Team("solo", Solo(), (alone,), tools, config.max_turns),
+    )
+
+
+def load_topology(name: str) -> Topology:
+    """A topology by its short name or dotted path."""
+    if name in TOPOLOGIES:
+        return TOPOLOGIES[name]()
+    if "." not in name:
+        raise UserError(
+            f"config: team.topology = {name!r}: known are {', '.join(sorted(TOPOLOGIES))}, "
+            "or the dotted path of your own class"
+        )
+    made = load_dotted(name)
+    topology: Topology = made() if callable(made) else made
+    return topology
+
+
+def _agent(config: AgentConfig, team: TeamConfig) -> Agent:
+    for verb, tool in config.tools.items():
+        if tool not in team.tools:
+            known = ", ".join(sorted(team.tools)) or "none"
+            raise UserError(
+                f"config: team.agents: {config.name!r} uses tool {tool!r} as {verb!r}; known: {known}"
+            )
+    return Agent(config.name, config.role, config.system, tuple(config.examples), dict(config.tools))
+
+
+def _tool(name: str, config: ToolConfig) -> Tool:
+    if config.kind == "calculator":
+        return Calculator()
+    if config.kind == "search":
+        files = [config.documents] if isinstance(config.documents, str) else config.documents
+        if not files:
+            raise UserError(
+                f"config: team.tools.{name}: a search tool needs documents = 'FILE' or a list of files"
+            )
+        return Search.from_files(files, config.k)
+    tool: Tool = load_dotted(config.kind)(**config.options)
+    return tool

@@ -1,0 +1,134 @@
+"""Keyword search over a small collection of documents."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.tools.base import ToolResult
+
+NOTHING_FOUND = "nothing found"
+MAX_QUERY_TOKENS = 256
+
+_TOKEN = re.compile(r"[^\W_]+")
+
+
+def tokenize(text: str) -> list[str]:
+    """Lower-case words without accents; no stop words, no stemming: every word can be searched for."""
+    folded = unicodedata.normalize("NFKD", text)
+    return _TOKEN.findall("".join(mark for mark in folded if not unicodedata.combining(mark)).lower())
+
+
+class Search:
+    """The `k` best documents by BM25 (Lucene's, k1 1.5, b 0.75), one a line; ties go to the earlier one.
+
+    A query that shares no word with any document yields "nothing found"; one without words is a malformed
+    call.
+    """
+
+    def __init__(self, documents: Sequence[str], k: int = 1, name: str = "search") -> None:
+        """Index `documents` in memory. Raises UserError when none has a word in it, or when k < 1."""
+        import logging
+
+        import bm25s
+
+        # bm25s sets its own logger to DEBUG on import, which would flood a log that shows that level.
+        logging.getLogger("bm25s").setLevel(logging.WARNING)
+        if k < 1:
+            raise UserError(f"{name}: k is {k}; a search needs at least 1 result")
+        tokens = [tokenize(document) for document in documents]
+        if not any(tokens):
+            raise UserError(f"{name}: there is no document with a word in it; give at least one")
+        self.name = name
+        self.k = k
+        self.documents = tuple(documents)
+        self._index = bm25s.BM25(backend="numpy")
+        self._index.index(tokens, show_progress=False)
+
+    @classmethod
+    def from_file(cls, path: str | Path, k: int = 1, name: str = "search") -> Search:
+        """Index a file: .jsonl of {"text"} or {"title", "text"}, .txt lines, or .parquet with those columns.
+
+        Raises UserError for a missing file, another suffix, or a row without text.
+        """
+        return cls(list(_documents(Path(path))), k, name)
+
+    @classmethod
+    def from_files(cls, paths: Sequence[str | Path], k: int = 1, name: str = "search") -> Search:
+        """Index several files as one set of documents; see `from_file`."""
+        return cls([text for path in paths for text in _documents(Path(path))], k, name)
+
+    def run(self, text: str) -> ToolResult:
+        """The best documents for the words of `text`, best first, one a line."""
+        import numpy as np
+
+        words = tokenize(text)[:MAX_QUERY_TOKENS]
+        if not words:
+            return ToolResult("error: the query is empty; give some words to search for", False)
+        scores = self._index.get_scores(words)
+        hits = np.flatnonzero(scores > 0)
+        best = hits[np.lexsort((hits, -scores[hits]))][: self.k]
+        return ToolResult("\n".join(self.documents[at] for at in best) or NOTHING_FOUND, True)
+
+
+def _documents(path: Path) -> Iterator[str]:
+    if not path.is_file():
+        raise UserError(f"{path}: no such document file; give a .jsonl, .txt or .parquet file")
+    match path.suffix.lower():
+        case ".txt":
+            yield from (line.strip() for line in _text(path).split("\n") if line.strip())
+        case ".jsonl" | ".ndjson":
+            for number, line in enumerate(_text(path).split("\n"), start=1):
+                if line.strip():
+                    yield _document(_json(line, path, number), f"{path}:{number}")
+        case ".parquet":
+            yield from _parquet(path)
+        case suffix:
+            raise UserError(
+                f"{path}: cannot read {suffix or 'a file without suffix'}; use .jsonl, .txt or .parquet"
+            )
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8 (byte {error.start}); convert it first") from error
+
+
+def _json(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise UserError(f"{path}:{number}: is not JSON ({error}); correct or remove the line") from error
+
+
+def _document(row: Any, place: str) -> str:
+    text = row.get("text") if isinstance(row, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        raise UserError(f'{place}: has no text in "text"; correct or remove the row')
+    title = row.get("title")
+    return (
+        " ".join(f"{title}: {text}".split()) if isinstance(title, str) and title else " ".join(text.split())
+    )
+
+
+def _parquet(path: Path) -> Iterator[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise UserError(f"{path}: is not a readable Parquet file ({str(error).splitlines()[0]})") from error
+    if "text" not in file.schema_arrow.names:
+        raise UserError(f'{path}: has no column "text"; it has {", ".join(file.schema_arrow.names)}')
+    columns = [name for name in ("title", "text") if name in file.schema_arrow.names]
+    rows = (row for batch in file.iter_batches(columns=columns) for row in batch.to_pylist())
+    for number, row in enumerate(rows, start=1):
+        yield _document(row, f"{path}: row {number}")

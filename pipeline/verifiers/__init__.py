@@ -1,0 +1,42 @@
+"""Verifiers, by name (`exact`, `f1`, `number`, `math`) or by the dotted path of a user's own class."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pipeline.errors import UserError
+from pipeline.plugins import load_dotted
+from pipeline.verifiers.base import Verdict, Verifier
+
+__all__ = ["VERIFIERS", "Verdict", "Verifier", "get_verifier"]
+
+VERIFIERS = {
+    "exact": "pipeline.verifiers.exact:Exact",
+    "f1": "pipeline.verifiers.f1:F1",
+    "number": "pipeline.verifiers.number:Number",
+    "math": "pipeline.verifiers.math:Math",
+}
+
+
+def get_verifier(name: str, **options: Any) -> Verifier:
+    """The verifier called `name`, or at a dotted path `package.module:Class`; `options` go to its class.
+
+    Raises UserError for an unknown name, for options that the class does not take, and for what is no
+    verifier.
+    """
+    if name not in VERIFIERS and "." not in name and ":" not in name:
+        close = difflib.get_close_matches(name, VERIFIERS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else "or give a class as 'package.module:Class'"
+        raise UserError(f"no verifier {name!r}; there are {', '.join(VERIFIERS)}; {hint}")
+    found = load_dotted(VERIFIERS.get(name, name))
+    if isinstance(found, type):
+        try:
+            found = found(**options)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"verifier {name}: cannot be made with {options}: {error}") from error
+    elif options:
+        raise UserError(f"verifier {name}: is an object, not a class, and takes no options {options}")
+    if not isinstance(found, Verifier):
+        raise UserError(f"verifier {name}: needs a `name` and a method `verify(answer, references)`")
+    return found

@@ -1,0 +1,125 @@
+"""Renders the declared tables: SQL views over a store, and docs/tables.md (`python -m schemas.render`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas import RELATIONS, SCHEMA_VERSION, TABLES, Table
+from schemas.table import sql_type
+
+DOC = Path(__file__).parents[1] / "docs" / "tables.md"
+
+
+@dataclass(frozen=True)
+class View:
+    """A convenience view over the tables."""
+
+    name: str
+    doc: str
+    sql: str
+
+
+VIEWS: tuple[View, ...] = (
+    View(
+        "agent_credit",
+        "Credit by agent: number of games, mean credit and mean leave-one-out, share of positive credits, extremes.",
+        "SELECT run_id, estimator, player, role, count(credit) AS games, avg(credit) AS mean_credit, avg(loo) AS mean_loo, "
+        "avg(CASE WHEN credit > 0 THEN 1.0 WHEN credit <= 0 THEN 0.0 END) AS share_positive, "
+        "min(credit) AS min_credit, max(credit) AS max_credit "
+        "FROM credits WHERE player_kind = 'agent' GROUP BY run_id, estimator, player, role",
+    ),
+    View(
+        "success",
+        "Success rate by origin and team with its 95 % Wilson interval; errors counts rollouts that broke off.",
+        "SELECT *, (rate + 1.9207 / n - 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) / (1 + 3.8416 / n) "
+        "AS ci_low, (rate + 1.9207 / n + 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) / (1 + 3.8416 / n) "
+        "AS ci_high FROM (SELECT run_id, origin, team, count(success) AS n, count(*) FILTER (WHERE success) AS successes, "
+        "count(*) FILTER (WHERE success) / nullif(count(success), 0) AS rate, "
+        "count(error) AS errors FROM trajectories GROUP BY run_id, origin, team)",
+    ),
+)
+
+
+def literal(path: Path) -> str:
+    """The absolute path as a DuckDB glob that matches it alone."""
+    return "".join(f"[{char}]" if char in "*?[" else char for char in str(path.absolute()))
+
+
+def table_view(table: Table, files: Sequence[str]) -> str:
+    """The statement that makes `table` queryable from `files`, paths or globs that each match something.
+
+    Every declared column is there, with its declared type, also where shards lack it or there are no files.
+    """
+    types = dict.fromkeys(table.partition, "VARCHAR")
+    types |= {field.name: sql_type(field.type) for field in table.schema}
+    columns = ", ".join(f'"{name}"' for name in types)
+    source = (
+        "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in types.items()) + " WHERE false"
+    )
+    if files:
+        paths = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
+        hive = ", ".join(f"'{name}': VARCHAR" for name in table.partition)
+        source += (
+            f" UNION ALL BY NAME SELECT * FROM read_parquet([{paths}], hive_partitioning=true, "
+            f"union_by_name=true, hive_types={{{hive}}})"
+        )
+    return f'CREATE VIEW "{table.name}" AS SELECT {columns} FROM ({source})'
+
+
+def views(root: Path) -> list[str]:
+    """The statements that make every table and convenience view of a store queryable, in order."""
+    made = []
+    for table in TABLES.values():
+        shards = "/".join(f"{name}=*" for name in table.partition) + "/part-*.parquet"
+        exists = any((root / table.name).glob(shards))
+        made.append(table_view(table, [f"{literal(root)}/{table.name}/{shards}"] if exists else []))
+    return made + [f'CREATE VIEW "{view.name}" AS {view.sql}' for view in VIEWS]
+
+
+def document() -> str:
+    """The page docs/tables.md."""
+    lines = [
+        "# Tables",
+        "",
+        f"Schema version {SCHEMA_VERSION}. Rendered from `schemas/` by `python -m schemas.render`.",
+        "Later versions add columns, and never rename or remove one.",
+        "",
+        "Shards are `<store>/<table>/run_id=<run>/part-<shard>.parquet`. A partition column is a folder name",
+        "and appears in the views. An invariant holds where its predicate is true or NULL.",
+        "",
+    ]
+    for table in TABLES.values():
+        lines += _table_section(table)
+    lines += ["## Between tables", "", *(f"* `{item.name}`: {item.doc}" for item in RELATIONS), ""]
+    lines += ["## Convenience views", ""]
+    for view in VIEWS:
+        lines += [f"### {view.name}", "", view.doc, "", "```sql", view.sql, "```", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table_section(table: Table) -> Iterator[str]:
+    yield from (f"## {table.name}", "", f"{table.doc} One row per {table.row}.", "")
+    names = {"Key": table.key, "Sorted by": table.sort_by, "Partitioned by": table.partition}
+    yield "; ".join(
+        f"{title}: {', '.join(f'`{name}`' for name in columns)}" for title, columns in names.items()
+    )
+    yield from ("", "| column | type | unit | null | meaning |", "|---|---|---|---|---|")
+    for field in table.schema:
+        notes = {key.decode(): value.decode() for key, value in field.metadata.items()}
+        null = "yes" if field.nullable else ""
+        yield f"| `{field.name}` | {sql_type(field.type)} | {notes['unit']} | {null} | {notes['meaning']} |"
+    yield ""
+    if table.invariants:
+        yield from (*(f"* `{name}`: `{predicate}`" for name, predicate in table.invariants), "")
+
+
+def main() -> None:
+    """Write docs/tables.md."""
+    DOC.parent.mkdir(exist_ok=True)
+    DOC.write_text(document(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Owen values: messages share what their agent earns among the agents."""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.credit import base, exact, owen, permutation
+from pipeline.errors import UserError
+
+structures = st.lists(st.sampled_from("abc"), min_size=1, max_size=6).map(tuple)
+
+
+def test_gloves_by_hand():
+    """Left glove 0, right gloves 1 and 2; 0 and 1 are one agent: the orders that keep them together give (3/4, 1/4, 0).
+
+    0 1 2 and 2 1 0: 1 / 0 completes the pair. 1 0 2: 0 does. 2 0 1: 0 does. So 0 earns 3/4 and 1 earns 1/4.
+    """
+    plan = owen.plan(("x", "x", "y"))
+    values = np.array([[float(s & 1 and s & 6 != 0) for s in plan.masks]])
+    assert owen.owen(values, ("x", "x", "y")) == pytest.approx(np.array([[0.75, 0.25, 0.0]]))
+
+
+@given(structures, st.integers(0, 1000))
+def test_messages_of_an_agent_sum_to_its_shapley_value(unions, seed):
+    values = np.random.default_rng(seed).random((2, 1 << len(unions)))
+    credit = owen.owen(values[:, owen.plan(unions).masks], unions)
+    agents = exact.shapley(values[:, owen.quotient_masks(unions)])
+    sums = np.stack([credit[:, group].sum(axis=1) for group in owen.members(unions)], axis=1)
+    assert sums == pytest.approx(agents, abs=1e-12)
+    assert credit.sum(axis=1) == pytest.approx(values[:, -1] - values[:, 0], abs=1e-12)
+
+
+@given(structures, st.integers(0, 1000))
+def test_equals_the_mean_over_orders_that_keep_unions_together(unions, seed):
+    values = np.random.default_rng(seed).random((1, 1 << len(unions)))
+    total, count = np.zeros(len(unions)), 0
+    for order in permutations(range(len(unions))):
+        labels = [unions[k] for k in order]
+        if sum(a != b for a, b in zip(labels, labels[1:], strict=False)) != len(set(labels)) - 1:
+            continue
+        count += 1
+        for j, player in enumerate(order):
+            before = sum(1 << k for k in order[:j])
+            total[player] += values[0, before | 1 << player] - values[0, before]
+    credit = owen.owen(values[:, owen.plan(unions).masks], unions)
+    assert credit[0] == pytest.approx(total / count, abs=1e-12)
+
+
+@pytest.mark.parametrize("unions", [("a", "a", "a", "a"), ("a", "b", "c", "d")])
+def test_trivial_unions_give_the_shapley_value(unions):
+    values = np.random.default_rng(0).random((3, 16))
+    assert owen.owen(values[:, owen.plan(unions).masks], unions) == pytest.approx(exact.shapley(values))
+
+
+def test_needs_fewer_coalitions_than_the_power_set():
+    assert len(owen.plan(tuple("aaabbbccc")).masks) < 100 < 2**9
+
+
+def test_sampled_variant_is_unbiased_and_conserved():
+    unions = tuple("aabbbc")
+    values = np.random.default_rng(3).random((40, 64))
+    truth = owen.owen(values[:, owen.plan(unions).masks], unions)
+    plan = owen.sampled_plan(unions, 400, 0)
+    estimate = permutation.estimate(values[:, plan.masks], plan)
+    assert estimate.credit.sum(axis=1) == pytest.approx(values[:, -1] - values[:, 0], abs=1e-12)
+    inside = (estimate.ci_low <= truth) & (truth <= estimate.ci_high)
+    assert inside.mean() > 0.9
+    assert np.abs(estimate.credit - truth).max() < 0.1
+
+
+def test_sampled_orders_keep_unions_together():
+    unions = tuple("abcabca")
+    for order in owen.sampled_plan(unions, 20, 1).orders.tolist():
+        labels = [unions[k] for k in order]
+        assert sum(a != b for a, b in zip(labels, labels[1:], strict=False)) == 2
+
+
+def test_solves_tables():
+    unions = ("x", "x", "y")
+    plan = owen.plan(unions)
+    table = pl.DataFrame(
+        {
+            "game_id": "g",
+            "kept": [base.kept_of(int(s), 3) for s in plan.masks],
+            "value": [float(s & 1 and s & 6 != 0) for s in plan.masks.tolist()],
+            "stderr": pl.Series([None] * len(plan.masks), dtype=pl.Float64),
+        }
+    )
+    credits = base.solve(table, owen.Owen(unions))
+    assert credits["credit"].to_list() == pytest.approx([0.75, 0.25, 0.0])
+    assert credits["loo"].to_list() == [1.0, 0.0, 0.0]
+    assert credits["estimator"].unique().to_list() == ["owen"]
+    with pytest.raises(UserError, match="unions for 2"):
+        base.solve(table, owen.Owen(("x", "y")))
+
+
+def test_too_many_coalitions_are_refused():
+    with pytest.raises(UserError, match="sample instead"):
+        owen.plan(tuple("a" * 17))
+    with pytest.raises(UserError, match="pairs = 0"):
+        owen.sampled_plan(("a",), 0, 0)

@@ -1,0 +1,94 @@
+"""Search finds by words, breaks ties by order, and stays quiet."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import UserError
+from pipeline.tools import Search, Tool
+from pipeline.tools.search import tokenize
+
+DOCUMENTS = [
+    "The Café Noir is owned by Zoë.",
+    "The river runs.",
+    "A river, a river!",
+    "Наш дом",
+    "The river runs.",
+]
+
+
+def test_words_are_folded_and_none_is_dropped():
+    assert tokenize("The Café_Noir's 3 RUNS, naïve") == ["the", "cafe", "noir", "s", "3", "runs", "naive"]
+
+
+def test_best_document_first():
+    search = Search(DOCUMENTS, k=2)
+    assert search.run("cafe ZOE").text == DOCUMENTS[0]
+    assert search.run("river").text.split("\n")[0] == DOCUMENTS[2]
+    assert search.run("дом").text == DOCUMENTS[3]
+    assert isinstance(search, Tool)
+
+
+def test_a_stop_word_can_be_searched_for():
+    assert Search(["to be or not", "who is the"]).run("who is the").text == "who is the"
+
+
+def test_ties_go_to_the_earlier_document():
+    documents = [f"same words {'x' if i % 2 else 'y'}" for i in range(200)]
+    result = Search(documents, k=3).run("same words")
+    assert result.text.split("\n") == documents[:3]
+
+
+def test_no_hit_and_no_words():
+    search = Search(DOCUMENTS)
+    assert (search.run("zebra").text, search.run("zebra").valid) == ("nothing found", True)
+    for text in ("", "  ?! "):
+        assert not search.run(text).valid
+        assert search.run(text).text.startswith("error: ")
+    assert search.run("zebra " * 10_000).valid
+
+
+def test_prints_nothing(capfd):
+    Search(DOCUMENTS).run("river")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_ten_thousand_documents_rank_the_only_match_first():
+    documents = [f"record {i} of the archive lies on shelf {i % 97}" for i in range(10_000)]
+    assert Search(documents).run("record 7321").text == documents[7321]
+
+
+def test_files(tmp_path):
+    (tmp_path / "a.txt").write_text("one\n\ntwo\n")
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"title": "T", "text": "one\ntwo"}) + "\n" + json.dumps({"text": "x"})
+    )
+    pq.write_table(pa.table({"text": ["p", "q"], "id": [1, 2]}), tmp_path / "a.parquet")
+    assert Search.from_file(tmp_path / "a.txt").documents == ("one", "two")
+    assert Search.from_file(str(tmp_path / "a.jsonl")).documents == ("T: one two", "x")
+    assert Search.from_file(tmp_path / "a.parquet", k=2, name="facts").documents == ("p", "q")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("a.jsonl", '{"text": "x"}\nno', "a.jsonl:2: is not JSON"),
+        ("a.jsonl", '{"body": "x"}', 'a.jsonl:1: has no text in "text"'),
+        ("a.txt", "\n", "no document with a word"),
+        ("a.pdf", "x", "cannot read .pdf"),
+        ("a.parquet", "x", "not a readable Parquet"),
+    ],
+)
+def test_unusable_files_are_refused_with_their_place(tmp_path, name, text, part):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=part):
+        Search.from_file(tmp_path / name)
+
+
+def test_missing_file_and_senseless_k(tmp_path):
+    with pytest.raises(UserError, match="no such document file"):
+        Search.from_file(tmp_path / "none.jsonl")
+    with pytest.raises(UserError, match="at least 1"):
+        Search(DOCUMENTS, k=0)

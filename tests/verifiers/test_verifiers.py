@@ -1,0 +1,219 @@
+"""Verdicts on the answers that models write, right, wrong and hostile."""
+
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.errors import UserError
+from pipeline.verifiers import VERIFIERS, Verdict, get_verifier
+from pipeline.verifiers.exact import normalize
+from pipeline.verifiers.f1 import F1, token_f1
+from pipeline.verifiers.math import Math
+from pipeline.verifiers.number import last_number
+
+WORDS = st.lists(
+    st.sampled_from(["the", "a", "An", "cat,", "sat!", "on", "3.5", "-2", "mat.", "U.S.", "-"]), max_size=8
+).map(" ".join)
+
+
+@pytest.mark.parametrize("outcome", [-0.1, 1.1, float("nan")])
+def test_outcome_stays_in_the_unit_interval(outcome):
+    with pytest.raises(ValueError, match="outside"):
+        Verdict(outcome, True)
+
+
+@given(st.one_of(st.text(), WORDS))
+def test_normalization_is_idempotent(text):
+    assert normalize(normalize(text)) == normalize(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "references", "right"),
+    [
+        ("The  Frozen Raven.", ["frozen raven"], True),
+        ("Roma", ["Rome", "Roma"], True),
+        ("Janet’s", ["Janet's"], True),
+        ("A", ["A"], True),
+        ("the", ["A"], False),
+        ("+", ["-"], False),
+        ("3.5", ["35"], False),
+        ("-5", ["5"], False),
+        ("", ["x"], False),
+        ("", [], False),
+        ("!", [""], False),
+        ("in Rome", ["Rome"], False),
+    ],
+)
+def test_exact(answer, references, right):
+    assert get_verifier("exact").verify(answer, references) == Verdict(float(right), right)
+
+
+@given(WORDS, WORDS)
+def test_f1_is_symmetric_bounded_and_one_for_equal_bags(a, b):
+    assert token_f1(a, b) == token_f1(b, a)
+    assert 0.0 <= token_f1(a, b) <= 1.0
+    same = bool(normalize(a)) and sorted(normalize(a).split()) == sorted(normalize(b).split())
+    assert (token_f1(a, b) == 1.0) == same
+
+
+def test_f1_takes_the_best_alias_and_its_threshold():
+    verdict = get_verifier("f1").verify("in the town of Tarnside", ["Elm", "town Tarnside"])
+    assert verdict == Verdict(2 * 2 / (4 + 2), True)
+    assert not F1(threshold=0.9).verify("in the town of Tarnside", ["town Tarnside"]).success
+    assert get_verifier("f1").verify("x", []) == Verdict(0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("She makes $1,234.50.", 1234.5),
+        ("So 5-3", 3),
+        ("It is -3", -3),
+        ("It is −3", -3),
+        ("-$5", -5),
+        ("$-5", -5),
+        ("7 - $5", 5),
+        ("- 5", 5),
+        ("3/4 of it", 0.75),
+        ("1 1/2 cups", 1.5),
+        ("-1 1/2", -1.5),
+        (r"\frac{1}{2}", 0.5),
+        (r"\boxed{18}", 18),
+        (r"\$18\%", 18),
+        (".5", 0.5),
+        ("2e3", 2000),
+        ("1, 2, 3", 3),
+        ("1,2", 2),
+        ("10-20", 20),
+        ("40 tons of CO2", 40),
+        ("1{,}000", 1000),
+        ("#### 18", 18),
+    ],
+)
+def test_the_last_number_of_a_text(text, value):
+    assert last_number(text).value == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("unit", ["1", ",111", "1 ", "9/", "$", "-", "1,", r"\frac{1"])
+def test_long_hostile_text_takes_no_time(unit):
+    started = time.monotonic()
+    last_number("1" + unit * 50_000 + "1")
+    assert time.monotonic() - started < 1.0
+
+
+@given(
+    st.integers(-(10**12), 10**12),
+    st.sampled_from(["{}", "{:,}", "it is {:,}.", "${}", "a 7 b {}", "**{}**"]),
+)
+def test_a_written_integer_is_read_back(number, shape):
+    assert last_number(shape.format(number)).value == number
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        ("18 dollars", "18", True),
+        ("18.0", "18", True),
+        ("0.333333333", "1/3", True),
+        ("0.3333", "1/3", False),
+        ("50%", "50", True),
+        ("50%", "0.5", True),
+        ("0.5", "50%", True),
+        ("0.5%", "50%", False),
+        ("1234567", "1234568", False),
+        ("none", "0", False),
+        ("0", "none", False),
+        ("5/0", "5", False),
+        ("1e999", "1e999", False),
+    ],
+)
+def test_number(answer, reference, right):
+    assert get_verifier("number").verify(answer, ["x", reference]) == Verdict(float(right), right)
+
+
+@pytest.fixture(scope="module")
+def math_verifier():
+    verifier = Math(cpu_seconds=3.0)
+    yield verifier
+    verifier.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "right"),
+    [
+        (r"so $x = 2\sqrt{3}$", r"2\sqrt{3}", True),
+        (r"$\sqrt{12}$", r"2\sqrt{3}", True),
+        (r"\boxed{2}", r"2\sqrt{3}", False),
+        ("2", r"2\sqrt{3}", False),
+        (r"2\sqrt{3}", "2", False),
+        ("x^2 + 1", "1+x^2", True),
+        (r"\boxed{\frac{3}{4}}", "0.75", True),
+        ("(1,2)", "(1, 2)", True),
+        ("(1,3)", "(1,2)", False),
+        ("The answer is 42.", "42", True),
+        ("42.", "42", True),
+        ("Monday", "Monday", True),
+        ("Monday", "Tuesday", False),
+        ("", "3", False),
+    ],
+)
+def test_math(math_verifier, answer, reference, right):
+    assert math_verifier.verify(answer, [reference]) == Verdict(float(right), right)
+
+
+def test_math_works_off_the_main_thread_and_survives_an_endless_answer():
+    verifier = Math(cpu_seconds=0.7)
+    verdicts = []
+
+    def work():
+        verdicts.extend(
+            verifier.verify(answer, ["5"]).success for answer in ("$9^{9^{9}}$", r"$\frac{10}{2}$")
+        )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(timeout=60)
+    verifier.close()
+    assert verdicts == [False, True]
+
+
+def test_registry_names_its_verifiers():
+    assert {get_verifier(name).name for name in VERIFIERS} == set(VERIFIERS)
+    assert get_verifier("f1", threshold=0.8).verify("a b", ["b c d"]).success is False
+    with pytest.raises(UserError, match="did you mean 'number'"):
+        get_verifier("numbr")
+    with pytest.raises(UserError, match="threshold"):
+        get_verifier("f1", threshold=3)
+    with pytest.raises(UserError, match="cannot be made"):
+        get_verifier("exact", threshold=0.5)
+
+
+def test_a_users_own_verifier_is_found_in_the_current_directory(tmp_path, monkeypatch):
+    (tmp_path / "my_own_verifier.py").write_text(
+        "from pipeline.verifiers import Verdict\n"
+        "class Longer:\n"
+        "    name = 'longer'\n"
+        "    def verify(self, answer, references):\n"
+        "        return Verdict(1.0, True)\n"
+        "class Other: pass\n"
+    )
+    (tmp_path / "my_broken_plugin.py").write_text("1 / 0\n")
+    (tmp_path / "my_hungry_plugin.py").write_text("import not_a_package_here\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert get_verifier("my_own_verifier:Longer").verify("", []).success
+    assert get_verifier("my_own_verifier.Longer").name == "longer"
+    for path, message in {
+        "my_own_verifier:Other": "needs a `name`",
+        "my_own_verifier:longer": "did you mean 'Longer'",
+        "my_missing_module:X": "no module named 'my_missing_module'",
+        "my_broken_plugin:X": "fails on import",
+        "my_hungry_plugin:X": "needs 'not_a_package_here'",
+        "my_own_verifier:": "not a dotted path",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            get_verifier(path)
