@@ -221,9 +221,7 @@ _CREDIT_SQL = (
     "SELECT player, role, games, mean_credit, mean_loo, share_positive FROM agent_credit "
     "WHERE run_id = '{run}' ORDER BY mean_credit DESC"
 )
-_SUCCESS_SQL = (
-    "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' ORDER BY rate DESC"
-)
+_SUCCESS_SQL = "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' ORDER BY rate DESC"
 
 
 def main() -> None:
@@ -297,7 +295,9 @@ def _show_success(config: Config, run: str) -> None:
 def _set_aside(config: Config, run: str) -> None:
     from pipeline.sql import query as ask
 
-    text = f"SELECT reason, count(*)::INT AS n FROM rejects WHERE run_id = '{run}' GROUP BY reason ORDER BY n DESC LIMIT 3"
+    text = (
+        f"SELECT reason, count(*)::INT AS n FROM rejects WHERE run_id = '{run}' GROUP BY reason ORDER BY n DESC LIMIT 3"
+    )
     for row in ask(config.store_root, text).to_pylist():
         _say(f"set aside: {row['n']} x {row['reason']}")
 

@@ -27,9 +27,7 @@ def run_demo(config: Config) -> None:
     begin = time.perf_counter()
     world = generate(TASKS, config.run.seed)
     write(world, Path(config.tasks.path).parent)
-    console.print(
-        f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}"
-    )
+    console.print(f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}")
     with Bars(), light():
         run = sample(config)
         _say_success(console, config, run)
@@ -39,9 +37,7 @@ def run_demo(config: Config) -> None:
 
 
 def _say_success(console: Console, config: Config, run: str) -> None:
-    console.print(
-        "\n[bold]2. Sampled[/]  a planner with two clerks, and the same model alone with the same tools"
-    )
+    console.print("\n[bold]2. Sampled[/]  a planner with two clerks, and the same model alone with the same tools")
     _show(
         console,
         config,
@@ -65,6 +61,11 @@ def _say_credit(console: Console, config: Config, run: str) -> None:
     )
     for line in _worked(config, run):
         console.print(line)
+    leak = _ask(config, f"SELECT avg(leak) AS leak FROM games WHERE run_id = '{run}'")[0]["leak"] or 0.0
+    console.print(
+        f"Mind the leak: on average {100 * leak:.0f} % of a masked message still stands, quoted, in a later one, and "
+        "credit goes to whoever said it last (column leak of games)."
+    )
     console.print("\nDo the credits add up, and do they say anything?")
     _show(console, config, CHECK.format(run=run))
 
@@ -82,9 +83,10 @@ def _worked(config: Config, run: str) -> list[str]:
     game = _ask(
         config,
         "SELECT c.game_id, t.question, j.answer, any_value(v_full) AS v_full, any_value(v_empty) AS v_empty, "
-        "arg_max(player, credit) AS best, max(credit) AS most FROM credits c JOIN tasks t USING (run_id, task_id) "
+        "arg_max(player, credit) AS best, list_sort(list(credit), 'DESC')[2] AS second "
+        "FROM credits c JOIN tasks t USING (run_id, task_id) "
         "JOIN trajectories j USING (run_id, trajectory_id) "
-        f"WHERE c.run_id = '{run}' AND estimator = 'exact' GROUP BY ALL ORDER BY most DESC, game_id LIMIT 1",
+        f"WHERE c.run_id = '{run}' AND estimator = 'exact' GROUP BY ALL ORDER BY second DESC, game_id LIMIT 1",
     )
     if not game:
         return ["No success to credit in this run."]

@@ -28,14 +28,10 @@ def load_dotted(path: str) -> Any:
             raise UserError(
                 f"{path}: no module named {error.name!r}; install it, or start from the folder that holds it"
             ) from error
-        raise UserError(
-            f"{path}: module {module_name!r} needs {error.name!r}; install that package"
-        ) from error
+        raise UserError(f"{path}: module {module_name!r} needs {error.name!r}; install that package") from error
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(
-            f"{path}: module {module_name!r} fails on import ({reason}); repair it first"
-        ) from error
+        raise UserError(f"{path}: module {module_name!r} fails on import ({reason}); repair it first") from error
     for name in attribute.split("."):
         if not hasattr(found, name):
             raise UserError(f"{path}: {module_name!r} has no {name!r}{_nearest(name, found)}")

@@ -97,9 +97,7 @@ def _report(progress: Callable[[int], None] | None) -> None:
         progress(1)
 
 
-def _write(
-    engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleConfig
-) -> list[Message | None]:
+def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleConfig) -> list[Message | None]:
     """The messages written for `turns`; None where the prompt leaves no room in the context window."""
     prompts = encode(engine.tokenizer, [_prompt(engine.tokenizer, one.talk, turn) for one, turn in turns])
     requests: list[SampleRequest] = []

@@ -131,10 +131,7 @@ def _plain_integers(data: pa.Table) -> pa.Table:
 def render(table: pa.Table, format: Format) -> str:
     """A result as text: `table` for people, `json` a list of objects (NaN is null), `csv` with a header."""
     if format == "json":
-        rows = [
-            {name: _json(value) for name, value in zip(_names(table), row, strict=True)}
-            for row in _rows(table)
-        ]
+        rows = [{name: _json(value) for name, value in zip(_names(table), row, strict=True)} for row in _rows(table)]
         return json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
     if format == "csv":
         out = io.StringIO()

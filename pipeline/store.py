@@ -66,9 +66,7 @@ class Problem:
 def check_run_id(run_id: str) -> str:
     """`run_id` itself; UserError where it cannot name a run."""
     if not _RUN_ID.fullmatch(run_id):
-        raise UserError(
-            f"run id {run_id!r}: not a letter followed by letters, digits, _ or -: rename the run"
-        )
+        raise UserError(f"run id {run_id!r}: not a letter followed by letters, digits, _ or -: rename the run")
     return run_id
 
 
@@ -160,9 +158,7 @@ class Store:
         )
         wanted = known.names if columns is None else list(columns)
         if unknown := [name for name in wanted if name not in known.names]:
-            raise SchemaError(
-                f"table {table}: column {unknown[0]} is not declared: choose from {known.names}"
-            )
+            raise SchemaError(f"table {table}: column {unknown[0]} is not declared: choose from {known.names}")
         part = replace(spec, schema=pa.schema([field for field in spec.schema if field.name in wanted]))
         schema = pa.schema([known.field(name) for name in wanted])
         runs = self._run_ids() if run_id is None else [run_id]

@@ -26,9 +26,7 @@ GAMES = Table(
             column("decoding", TEXT, "decoding parameters of sampled values, as JSON", null=True),
             column("seed", pa.int64(), "seed of sampled values", null=True),
             column("branch", pa.int32(), "message index a replay branches at", null=True),
-            column(
-                "leak", pa.float64(), "longest masked n-gram quoted later", unit="share in [0, 1]", null=True
-            ),
+            column("leak", pa.float64(), "longest masked n-gram quoted later", unit="share in [0, 1]", null=True),
         ]
     ),
     key=("game_id",),
@@ -52,17 +50,13 @@ COALITIONS = Table(
             column("trajectory_id", TEXT, "the rollout of the game"),
             column("kept", TEXT, "one character a player in the game's order: 1 kept, 0 masked"),
             column("value", pa.float64(), "worth of the coalition", unit="share in [0, 1]"),
-            column(
-                "sum_log_p", pa.float64(), "log-probability of the target's tokens", unit="nat", null=True
-            ),
+            column("sum_log_p", pa.float64(), "log-probability of the target's tokens", unit="nat", null=True),
             column("target_tokens", pa.int32(), "tokens of the target", unit="tokens", null=True),
             column("successes", pa.float64(), "verified successes among k", unit="samples", null=True),
             column("k", pa.int32(), "samples behind the value", unit="samples", null=True),
             column("stderr", pa.float64(), "standard error of a sampled value", unit="share", null=True),
             column("prompt_tokens", pa.int64(), "prompt tokens scored", unit="tokens", null=True),
-            column(
-                "cached_tokens", pa.int64(), "of these, served by the prefix cache", unit="tokens", null=True
-            ),
+            column("cached_tokens", pa.int64(), "of these, served by the prefix cache", unit="tokens", null=True),
             column("truncated", pa.bool_(), "whether the context was cut to fit", null=True),
         ]
     ),
@@ -90,27 +84,17 @@ CREDITS = Table(
             column("player", TEXT, "agent, or message index as text"),
             column("player_kind", TEXT, "agent or message"),
             column("role", TEXT, "role that the player's agent has in the team", null=True),
-            column(
-                "efficient", pa.bool_(), "whether the game's credits sum to v_full - v_empty by construction"
-            ),
-            column(
-                "credit", pa.float64(), "credit; null for the channel of the outcome", unit="value", null=True
-            ),
+            column("efficient", pa.bool_(), "whether the game's credits sum to v_full - v_empty by construction"),
+            column("credit", pa.float64(), "credit; null for the channel of the outcome", unit="value", null=True),
             column("loo", pa.float64(), "leave-one-out difference, not conserved", unit="value", null=True),
             column("stderr", pa.float64(), "standard error of the credit", unit="value", null=True),
             column("stderr_source", TEXT, "what the standard error covers"),
             column("ci_low", pa.float64(), "lower end of the 95 % interval", unit="value", null=True),
             column("ci_high", pa.float64(), "upper end of the 95 % interval", unit="value", null=True),
             column("evaluations", pa.int64(), "coalitions valued for the game", unit="coalitions", null=True),
-            column(
-                "v_full", pa.float64(), "value of all players together", unit="share in [0, 1]", null=True
-            ),
-            column(
-                "v_empty", pa.float64(), "value with every player masked", unit="share in [0, 1]", null=True
-            ),
-            column(
-                "residual", pa.float64(), "v_full - v_empty less the sum of credits", unit="value", null=True
-            ),
+            column("v_full", pa.float64(), "value of all players together", unit="share in [0, 1]", null=True),
+            column("v_empty", pa.float64(), "value with every player masked", unit="share in [0, 1]", null=True),
+            column("residual", pa.float64(), "v_full - v_empty less the sum of credits", unit="value", null=True),
         ]
     ),
     key=("game_id", "player"),

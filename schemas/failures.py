@@ -21,9 +21,7 @@ STEPS = Table(
             column("value_before", pa.float64(), "value just before it", unit="share in [0, 1]", null=True),
             column("value_after", pa.float64(), "value just after it", unit="share in [0, 1]", null=True),
             column("score", pa.float64(), "the model's score, higher is better", null=True),
-            column(
-                "probability", pa.float64(), "probability that the step is wrong", unit="[0, 1]", null=True
-            ),
+            column("probability", pa.float64(), "probability that the step is wrong", unit="[0, 1]", null=True),
         ]
     ),
     key=("trajectory_id", "message_index", "prm"),
@@ -42,15 +40,11 @@ LOCALIZATIONS = Table(
         [
             column("trajectory_id", TEXT, "the rollout"),
             column("localizer", TEXT, "localization method"),
-            column(
-                "target", TEXT, "earliest wrong step, or earliest step whose correction flips the outcome"
-            ),
+            column("target", TEXT, "earliest wrong step, or earliest step whose correction flips the outcome"),
             column("first_error", pa.int32(), "message index; null is unlocalized", null=True),
             column("agent", TEXT, "agent that is to blame", null=True),
             column("speaker", TEXT, "author of the message at first_error", null=True),
-            column(
-                "confidence", pa.float64(), "the localizer's confidence", unit="share in [0, 1]", null=True
-            ),
+            column("confidence", pa.float64(), "the localizer's confidence", unit="share in [0, 1]", null=True),
             column("weights_fingerprint", TEXT, "hash of the learned weights, if any", null=True),
         ]
     ),
@@ -83,9 +77,7 @@ REPAIRS = Table(
             column("selection_successes", pa.int32(), "of these solved; biased upward", unit="rollouts"),
             column("confirmation_k", pa.int32(), "fresh continuations; null if not selected", null=True),
             column("confirmation_successes", pa.int32(), "of these solved", unit="rollouts", null=True),
-            column(
-                "baseline_k", pa.int32(), "continuations of the recorded message", unit="rollouts", null=True
-            ),
+            column("baseline_k", pa.int32(), "continuations of the recorded message", unit="rollouts", null=True),
             column("baseline_successes", pa.int32(), "of these solved", unit="rollouts", null=True),
         ]
     ),

@@ -25,7 +25,8 @@ VIEWS: tuple[View, ...] = (
     View(
         "agent_credit",
         "Credit by agent: number of games, mean credit and mean leave-one-out, share of positive credits, extremes.",
-        "SELECT run_id, estimator, player, role, count(credit) AS games, avg(credit) AS mean_credit, avg(loo) AS mean_loo, "
+        "SELECT run_id, estimator, player, role, count(credit) AS games, "
+        "avg(credit) AS mean_credit, avg(loo) AS mean_loo, "
         "avg(CASE WHEN credit > 0 THEN 1.0 WHEN credit <= 0 THEN 0.0 END) AS share_positive, "
         "min(credit) AS min_credit, max(credit) AS max_credit "
         "FROM credits WHERE player_kind = 'agent' GROUP BY run_id, estimator, player, role",
@@ -35,7 +36,8 @@ VIEWS: tuple[View, ...] = (
         "Success rate by origin and team with its 95 % Wilson interval; errors counts rollouts that broke off.",
         "SELECT *, (rate + 1.9207 / n - 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) / (1 + 3.8416 / n) "
         "AS ci_low, (rate + 1.9207 / n + 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) / (1 + 3.8416 / n) "
-        "AS ci_high FROM (SELECT run_id, origin, team, count(success) AS n, count(*) FILTER (WHERE success) AS successes, "
+        "AS ci_high FROM (SELECT run_id, origin, team, count(success) AS n, "
+        "count(*) FILTER (WHERE success) AS successes, "
         "count(*) FILTER (WHERE success) / nullif(count(success), 0) AS rate, "
         "count(error) AS errors FROM trajectories GROUP BY run_id, origin, team)",
     ),
@@ -55,9 +57,7 @@ def table_view(table: Table, files: Sequence[str]) -> str:
     types = dict.fromkeys(table.partition, "VARCHAR")
     types |= {field.name: sql_type(field.type) for field in table.schema}
     columns = ", ".join(f'"{name}"' for name in types)
-    source = (
-        "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in types.items()) + " WHERE false"
-    )
+    source = "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in types.items()) + " WHERE false"
     if files:
         paths = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
         hive = ", ".join(f"'{name}': VARCHAR" for name in table.partition)
@@ -102,9 +102,7 @@ def document() -> str:
 def _table_section(table: Table) -> Iterator[str]:
     yield from (f"## {table.name}", "", f"{table.doc} One row per {table.row}.", "")
     names = {"Key": table.key, "Sorted by": table.sort_by, "Partitioned by": table.partition}
-    yield "; ".join(
-        f"{title}: {', '.join(f'`{name}`' for name in columns)}" for title, columns in names.items()
-    )
+    yield "; ".join(f"{title}: {', '.join(f'`{name}`' for name in columns)}" for title, columns in names.items())
     yield from ("", "| column | type | unit | null | meaning |", "|---|---|---|---|---|")
     for field in table.schema:
         notes = {key.decode(): value.decode() for key, value in field.metadata.items()}

@@ -60,9 +60,7 @@ TRAJECTORIES = Table(
             column("topology", TEXT, "how the team's agents are wired", null=True),
             column("origin", TEXT, "why it was sampled"),
             column("parent_trajectory_id", TEXT, "rollout that this one branched from", null=True),
-            column(
-                "branch_message_index", pa.int32(), "first message that differs from the parent", null=True
-            ),
+            column("branch_message_index", pa.int32(), "first message that differs from the parent", null=True),
             column("removed", TEXTS, "players whose turns were replaced", null=True),
             column("outcome", pa.float64(), "the verifier's score", unit="share in [0, 1]", null=True),
             column("success", pa.bool_(), "whether the outcome counts as solved", null=True),
@@ -73,9 +71,7 @@ TRAJECTORIES = Table(
             column("fault_step", pa.int32(), "message index of the planted fault", null=True),
             column("fault_agent", TEXT, "agent that the fault was planted in", null=True),
             column("prompt_tokens", pa.int64(), "prompt tokens over all calls", unit="tokens", null=True),
-            column(
-                "completion_tokens", pa.int64(), "sampled tokens over all calls", unit="tokens", null=True
-            ),
+            column("completion_tokens", pa.int64(), "sampled tokens over all calls", unit="tokens", null=True),
             column("text_digest", TEXT, "hash of the texts of all messages", null=True),
             column("error", TEXT, "why the rollout could not be finished", null=True),
             column("labels", TEXT, "annotations that came with an imported log, as JSON", null=True),
@@ -108,16 +104,12 @@ MESSAGES = Table(
             column("kind", TEXT, "system prompt, task, an agent's message or a tool's result"),
             column("context", INTS, "message indices that were in view when it was written"),
             column("text", TEXT, "what was said"),
-            column(
-                "examples", TEXT, "few-shot turns of a system prompt, JSON list of role, content", null=True
-            ),
+            column("examples", TEXT, "few-shot turns of a system prompt, JSON list of role, content", null=True),
             column("is_outcome", pa.bool_(), "whether the answer is read from it"),
             column("prompt_ids", INTS, "prompt as sent to the sampler", unit="token ids", null=True),
             column("completion_ids", INTS, "completion as sampled", unit="token ids", null=True),
             column("completion_mask", BOOLS, "false on forced and tool tokens", null=True),
-            column(
-                "sampling_logprobs", FLOATS, "processed log-probability of each token", unit="nat", null=True
-            ),
+            column("sampling_logprobs", FLOATS, "processed log-probability of each token", unit="nat", null=True),
             column("temperature", pa.float64(), "sampling temperature", null=True),
             column("top_p", pa.float64(), "nucleus share; 1 is off", unit="share in [0, 1]", null=True),
             column("top_k", pa.int32(), "top-k cut; 0 or -1 is off", unit="tokens", null=True),

@@ -133,9 +133,7 @@ class Table:
             return pa.chunked_array([pa.nulls(data.num_rows, field.type)], type=field.type)
         values = data.column(field.name)
         if not field.nullable and values.null_count:
-            raise SchemaError(
-                f"table {self.name}: column {field.name} has {values.null_count} nulls: fill them"
-            )
+            raise SchemaError(f"table {self.name}: column {field.name} has {values.null_count} nulls: fill them")
         try:
             return values.cast(field.type)
         except (pa.ArrowException, TypeError) as error:
@@ -149,9 +147,7 @@ class Table:
 
     def _unknown(self, names: Sequence[str], where: str = "") -> SchemaError:
         if partition := [name for name in names if name in self.partition]:
-            return SchemaError(
-                f"table {self.name}: column {partition[0]}{where} is a partition: pass it to the store"
-            )
+            return SchemaError(f"table {self.name}: column {partition[0]}{where} is a partition: pass it to the store")
         return SchemaError(f"table {self.name}: column {names[0]}{where} is not declared: drop or declare it")
 
     def violations(self, con: duckdb.DuckDBPyConnection, relation: str) -> list[Violation]:

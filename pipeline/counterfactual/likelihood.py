@@ -2,9 +2,9 @@
 
 v(S) = exp(mean log p(reference tokens | the answering agent's view with everyone outside S masked, answer cue)).
 
-Status: ours in this form (methods, section 1); teacher-forced re-scoring of masked contexts after SHARP (arXiv 2602.08335).
-Degenerate: an empty reference has no tokens and is refused; a view beyond the context window is cut in the middle of its
-longest messages, for all coalitions alike, and flagged `truncated`.
+Status: ours in this form; counterfactual masking after SHARP (arXiv 2602.08335), which regenerates instead.
+Degenerate: an empty reference has no tokens and is refused; a view beyond the context window is cut in the middle
+of its longest messages, for all coalitions alike, and flagged `truncated`.
 Cost: prefill only, 2^n prompts a game, of which every distinct prefix is computed once.
 """
 
@@ -45,9 +45,7 @@ def ask(game: Game, tokenizer: Any, cue: str, window: int) -> Asked:
     """The 2^n requests of a game: `window` tokens at most, the token that vLLM must generate included."""
     target = encode(tokenizer, [f" {game.target.strip()}" if cue else game.target.strip()])[0]
     if not target:
-        raise ValueError(
-            f"trajectory {game.trajectory_id}: the reference answer {game.target!r} has no tokens"
-        )
+        raise ValueError(f"trajectory {game.trajectory_id}: the reference answer {game.target!r} has no tokens")
     room = window - len(target) - 1
     fitted, share = fit(game, tokenizer, cue, room)
     masks = range(2 ** len(game.players))
@@ -72,13 +70,10 @@ def fit(game: Game, tokenizer: Any, cue: str, room: int) -> tuple[Game, float]:
     for slack in (0, 16, 64, 256):  # cutting moves token borders; a second pass with some slack settles it
         cap = _water_level(counts, budget - slack - 8 * len(counts))
         view = tuple(
-            replace(m, text=_cut(m.text, cap / n)) if n > cap else m
-            for m, n in zip(game.view, counts, strict=True)
+            replace(m, text=_cut(m.text, cap / n)) if n > cap else m for m, n in zip(game.view, counts, strict=True)
         )
         fitted = replace(game, view=view)
-        size = len(
-            encode(tokenizer, [prompt_text(tokenizer, fitted.coalition(2 ** len(game.players) - 1)) + cue])[0]
-        )
+        size = len(encode(tokenizer, [prompt_text(tokenizer, fitted.coalition(2 ** len(game.players) - 1)) + cue])[0])
         if size <= room:
             break
     kept = sum(len(ids) for ids in encode(tokenizer, [m.text for m in view]))

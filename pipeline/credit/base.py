@@ -135,9 +135,7 @@ def batches(coalitions: pl.DataFrame) -> Iterator[Batch]:
     missing = [column for column in REQUIRED if column not in coalitions.columns]
     if missing:
         raise UserError(f"coalitions: column {missing[0]!r} is missing; needed are {', '.join(REQUIRED)}")
-    rows = coalitions.select(
-        pl.col("game_id", "kept").cast(pl.String), pl.col("value", "stderr").cast(pl.Float64)
-    )
+    rows = coalitions.select(pl.col("game_id", "kept").cast(pl.String), pl.col("value", "stderr").cast(pl.Float64))
     _refuse_bad_values(rows)
     game_ids, game_R = _game_index(rows["game_id"])
     length_R = rows["kept"].str.len_bytes().to_numpy()
@@ -153,9 +151,7 @@ def batches(coalitions: pl.DataFrame) -> Iterator[Batch]:
         yield _batch(n, rows, game_ids, game_R, n_G)
 
 
-def _batch(
-    n: int, rows: pl.DataFrame, game_ids: pl.Series, game_R: NDArray[np.int64], n_G: NDArray[np.int64]
-) -> Batch:
+def _batch(n: int, rows: pl.DataFrame, game_ids: pl.Series, game_R: NDArray[np.int64], n_G: NDArray[np.int64]) -> Batch:
     chosen_G = n_G == n
     if not chosen_G.all():
         chosen_R = chosen_G[game_R]
@@ -164,9 +160,7 @@ def _batch(
     mask_R = masks_of(rows["kept"], n)
     if (bad := mask_R < 0).any():
         row = int(bad.argmax())
-        raise UserError(
-            f"game {game_ids[int(game_R[row])]}: kept = {rows['kept'][row]!r}; only 0 and 1 are allowed"
-        )
+        raise UserError(f"game {game_ids[int(game_R[row])]}: kept = {rows['kept'][row]!r}; only 0 and 1 are allowed")
     stderr_R = rows["stderr"].fill_null(float("nan")).to_numpy()
     return Batch(n, game_ids, game_R, mask_R, rows["value"].to_numpy(), stderr_R)
 
@@ -217,9 +211,7 @@ def gather(
     flat_R = game_R * width + position_R
     if few.any():
         game = int(few.argmax())
-        _refuse_incomplete(
-            batch, masks_M, game, np.bincount(position_R[game_R == game], minlength=width), optional
-        )
+        _refuse_incomplete(batch, masks_M, game, np.bincount(position_R[game_R == game], minlength=width), optional)
     count_GM = np.bincount(flat_R, minlength=games * width).reshape(games, width)
     wrong = (count_GM > 1).any(axis=1) | (count_GM[:, : width - optional] == 0).any(axis=1)
     if wrong.any():

@@ -40,7 +40,7 @@ def interaction(values_GS: NDArray[np.float64]) -> NDArray[np.float64]:
 
     I_ij = sum over S without i, j of |S|! (n-|S|-2)! / (n-1)! * (v(S+i+j) - v(S+i) - v(S+j) + v(S)).
     Source: Grabisch and Roubens 1999. Status: source.
-    Negative: a redundant pair, either does the other's work (OR: -1). Positive: a complementary pair (AND: 1).
+    Negative: a redundant pair, either does the other's work (OR: -1). Positive: complementary (AND: 1).
     Degenerate: n < 2 has no pairs. Cost: no value beyond those of the exact Shapley values.
     """
     return values_GS @ weights(exact.players_of(values_GS.shape[1]))

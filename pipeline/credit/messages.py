@@ -74,9 +74,7 @@ def _checked_messages(messages: pl.DataFrame) -> pl.DataFrame:
     optional = {"helpfulness": -1.0, "redundancy": 0.0}
     absent = [pl.lit(None, dtype=pl.Float64).alias(name) for name in optional if name not in messages.columns]
     names = ["game_id", "trajectory_id", "message_index", "agent", *optional]
-    rows = messages.with_columns(absent).select(
-        pl.col(name).cast(MESSAGE_CREDIT_SCHEMA[name]) for name in names
-    )
+    rows = messages.with_columns(absent).select(pl.col(name).cast(MESSAGE_CREDIT_SCHEMA[name]) for name in names)
     for name, low in optional.items():
         bad = rows.filter(~pl.col(name).is_between(low, 1.0))
         if len(bad):

@@ -146,6 +146,4 @@ class Owen:
 
     def _check(self, n: int) -> None:
         if n != len(self.unions):
-            raise UserError(
-                f"Owen value: games of {n} players, but unions for {len(self.unions)}; group the games"
-            )
+            raise UserError(f"Owen value: games of {n} players, but unions for {len(self.unions)}; group the games")

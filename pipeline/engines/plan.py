@@ -2,8 +2,8 @@
 
 vLLM caches the keys and values of full blocks of a prompt, but requests that run at the same time do not share
 blocks still being computed. The plan therefore sorts the prompts of a batch along their trie, lets the first prompt
-of each block own it, and puts a prompt one wave after the last owner that it leans on. The number of waves is the depth of
-ownership (about the number of players plus one for the coalitions of a trajectory), not the number of prompts.
+of each block own it, and puts a prompt one wave after the last owner that it leans on. The number of waves is the
+depth of ownership (about the number of players plus one for a trajectory's coalitions), not the number of prompts.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ class VllmEngine:
             except (ValueError, OSError) as error:
                 first = str(error).strip().splitlines()[0]
                 raise UserError(f"model.path = {str(model)!r}: vLLM cannot load it ({first})") from error
+        self.dtype = dtype
         self.tokenizer = self._llm.get_tokenizer()
         self.max_model_len = max_model_len
         cache = self._llm.llm_engine.vllm_config.cache_config
@@ -86,9 +87,7 @@ class VllmEngine:
             one = output.outputs[0]
             tokens = tuple(one.token_ids)
             logprobs = tuple(step[token].logprob for token, step in zip(tokens, one.logprobs, strict=True))
-            samples.append(
-                Sample(one.text, tokens, logprobs, str(one.finish_reason), output.num_cached_tokens or 0)
-            )
+            samples.append(Sample(one.text, tokens, logprobs, str(one.finish_reason), output.num_cached_tokens or 0))
         return samples
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
@@ -142,9 +141,7 @@ class VllmEngine:
     def _generate(self, prompts: Sequence[Sequence[int]], params: list[Any]) -> list[Any]:
         if not prompts:
             return []
-        return list(
-            self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False)
-        )
+        return list(self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False))
 
 
 def _shield_llvmlite() -> None:

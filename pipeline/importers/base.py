@@ -147,9 +147,7 @@ def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Ite
         sees = (
             []
             if turn.kind in ("system", "task")
-            else [
-                i for i, past in enumerate(turns[:index]) if past.kind != "system" or past.agent == turn.agent
-            ]
+            else [i for i, past in enumerate(turns[:index]) if past.kind != "system" or past.agent == turn.agent]
         )
         yield without_nulls(
             {

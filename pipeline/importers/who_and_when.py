@@ -132,9 +132,7 @@ def _labels(record: dict[str, Any], half: str, steps: int) -> dict[str, Any]:
     if not re.fullmatch(r"[0-9]{1,9}", written):
         raise BadRecordError(f"`mistake_step` is no whole number from 0: {written[:40]!r}")
     if int(written) >= steps:
-        raise BadRecordError(
-            f"`mistake_step` is {int(written)}, but `history` has {steps} items, counted from 0"
-        )
+        raise BadRecordError(f"`mistake_step` is {int(written)}, but `history` has {steps} items, counted from 0")
     labels: dict[str, Any] = {
         "mistake_agent": _text(record, "mistake_agent").strip(),
         "mistake_step": int(written),

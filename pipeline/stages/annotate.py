@@ -58,9 +58,7 @@ class AnnotatePlan:
         """The shards that do not stand yet."""
         store = Store(self.config.store_root)
         tables = (*TABLES, f"credits/estimator={self.config.annotate.estimator}")
-        return tuple(
-            s for s in self.shards if not store.shard_stands(self.run, s.name, s.fingerprint, tables)
-        )
+        return tuple(s for s in self.shards if not store.shard_stands(self.run, s.name, s.fingerprint, tables))
 
 
 @dataclass(frozen=True)
@@ -111,9 +109,7 @@ def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
     for row in rows(trajectories):
         target = (references.get(row["task_id"]) or [""])[0]
         answerer = _answerer(config.answerer, row["topology"])
-        game = build_game(
-            row, by_trajectory[row["trajectory_id"]], target, config, answerer, plan.scorer, roles
-        )
+        game = build_game(row, by_trajectory[row["trajectory_id"]], target, config, answerer, plan.scorer, roles)
         reason = _unplayable(game, target)
         if reason:
             rejects.append(_reject(row["trajectory_id"], reason))
@@ -177,9 +173,7 @@ def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
     store.write_shard("message_credits", plan.run, shard.name, shares, shard.fingerprint)
     if "estimator" in credits.column_names:  # the partition's directory holds it
         credits = credits.drop_columns("estimator")
-    store.write_shard(
-        "credits", plan.run, shard.name, credits, shard.fingerprint, estimator=config.annotate.estimator
-    )
+    store.write_shard("credits", plan.run, shard.name, credits, shard.fingerprint, estimator=config.annotate.estimator)
     return len(games)
 
 
@@ -198,15 +192,11 @@ def credit_table(games: Sequence[Game], coalitions: pa.Table, estimator: str) ->
             for index, player in enumerate(game.players)
         ]
     )  # fmt: skip
-    solved = solve(
-        _frame(coalitions.select(["game_id", "kept", "value", "stderr"])), estimator_named(estimator)
-    )
+    solved = solve(_frame(coalitions.select(["game_id", "kept", "value", "stderr"])), estimator_named(estimator))
     joined = players.join(
         solved, on=["game_id", pl.col("player_index").cast(solved.schema["player_index"])], how="left"
     )
-    return joined.select(
-        name for name in (*declared.schema.names, "estimator") if name in joined.columns
-    ).to_arrow()
+    return joined.select(name for name in (*declared.schema.names, "estimator") if name in joined.columns).to_arrow()
 
 
 def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) -> pa.Table:

@@ -78,9 +78,7 @@ def check_window(path: Path, window: int) -> None:
     """Refuse a context window beyond the model's own, before anything is loaded."""
     trained = json.loads((path / "config.json").read_text()).get("max_position_embeddings")
     if trained and window > int(trained):
-        raise UserError(
-            f"config: model.max_model_len = {window}: this model was trained for at most {trained} tokens"
-        )
+        raise UserError(f"config: model.max_model_len = {window}: this model was trained for at most {trained} tokens")
 
 
 def tokenizer_for(model: ModelConfig, data_root: Path) -> Any:

@@ -102,9 +102,7 @@ def _task(row: _Row, split: str | None, questions: tuple[str, ...], answers: tup
         raise _BadRowError(f"no answer in {answered!r}")
     meta = dict(columns["meta"]) if isinstance(columns.get("meta"), dict) else {}
     taken = {asked, answered, "split", "meta", "task_id", "source"}
-    meta |= {
-        name: value for name, value in columns.items() if name not in taken and not isinstance(value, bytes)
-    }
+    meta |= {name: value for name, value in columns.items() if name not in taken and not isinstance(value, bytes)}
     named = own_split if isinstance(own_split, str) and own_split else None
     return make_task(text.strip(), references, source=row.source, split=split or named or "all", meta=meta)
 
@@ -112,9 +110,7 @@ def _task(row: _Row, split: str | None, questions: tuple[str, ...], answers: tup
 def _column(columns: dict[str, Any], names: tuple[str, ...], what: str) -> str:
     present = [name for name in names if name in columns]
     if not present:
-        raise _BadRowError(
-            f"no {what}: no column {' or '.join(names)}; the row has {', '.join(map(str, columns))}"
-        )
+        raise _BadRowError(f"no {what}: no column {' or '.join(names)}; the row has {', '.join(map(str, columns))}")
     # A column may be there and null in this row while another one holds the answer.
     return next((name for name in present if columns[name] not in (None, [], "")), present[0])
 
@@ -162,9 +158,7 @@ def _rows(path: str, split: str | None, hub: bool) -> Iterator[_Row]:
             case ".parquet":
                 return _parquet([place])
             case suffix:
-                raise UserError(
-                    f"{path}: cannot read {suffix!r} files; use .jsonl, .json, .parquet or a folder"
-                )
+                raise UserError(f"{path}: cannot read {suffix!r} files; use .jsonl, .json, .parquet or a folder")
     if hub:
         return _hub(path, split)
     raise UserError(_missing(place))
@@ -201,13 +195,9 @@ def _json_list(path: Path) -> Iterator[_Row]:
     try:
         rows = json.loads(path.read_bytes().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{path}: is not JSON ({error}); one object a line belongs in a .jsonl file"
-        ) from error
+        raise UserError(f"{path}: is not JSON ({error}); one object a line belongs in a .jsonl file") from error
     if not isinstance(rows, list):
-        raise UserError(
-            f"{path}: holds {type(rows).__name__}, not a list of rows; one object a line is .jsonl"
-        )
+        raise UserError(f"{path}: holds {type(rows).__name__}, not a list of rows; one object a line is .jsonl")
     for number, row in enumerate(rows, start=1):
         yield _Row(str(path), number, row)
 
@@ -250,9 +240,7 @@ def _hub(path: str, split: str | None) -> Iterator[_Row]:
     import datasets
 
     if not _HUB_ID.fullmatch(path):
-        raise UserError(
-            f"{path}: no such file, and no Hub id either; a Hub id is 'owner/name' or 'owner/name:config'"
-        )
+        raise UserError(f"{path}: no such file, and no Hub id either; a Hub id is 'owner/name' or 'owner/name:config'")
     name, _, config = path.partition(":")
     try:
         # trust_remote_code stays off: a data set with a loading script is refused by the library.

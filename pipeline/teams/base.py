@@ -83,9 +83,7 @@ class Topology(Protocol):
 class Conversation:
     """The growing record of one rollout."""
 
-    def __init__(
-        self, task: Task, agents: Sequence[Agent], tools: Mapping[str, Tool], max_turns: int
-    ) -> None:
+    def __init__(self, task: Task, agents: Sequence[Agent], tools: Mapping[str, Tool], max_turns: int) -> None:
         self.task = task
         self.agents = {agent.name: agent for agent in agents}
         self.tools = tools

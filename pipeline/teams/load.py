@@ -39,17 +39,13 @@ def load_team(config: TeamConfig) -> tuple[Team, Team]:
     topology = load_topology(config.topology)
     agents = tuple(_agent(agent, config) for agent in config.agents)
     if not agents:
-        raise UserError(
-            "config: team.agents is empty; name a team file: --set team.file=configs/teams/clerks.toml"
-        )
+        raise UserError("config: team.agents is empty; name a team file: --set team.file=configs/teams/clerks.toml")
     names = [agent.name for agent in agents]
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
         raise UserError(f"config: team.agents: {sorted(doubled)[0]!r} is named twice")
     if config.topology == "planner_workers" and [a.role for a in agents].count("planner") != 1:
-        raise UserError(
-            "config: team.agents: a planner_workers team needs exactly one agent with role = 'planner'"
-        )
+        raise UserError("config: team.agents: a planner_workers team needs exactly one agent with role = 'planner'")
     tools = {name: _tool(name, tool) for name, tool in config.tools.items()}
     alone = _agent(config.solo, config) if config.solo else Agent("solo", "solo")
     return (
@@ -76,9 +72,7 @@ def _agent(config: AgentConfig, team: TeamConfig) -> Agent:
     for verb, tool in config.tools.items():
         if tool not in team.tools:
             known = ", ".join(sorted(team.tools)) or "none"
-            raise UserError(
-                f"config: team.agents: {config.name!r} uses tool {tool!r} as {verb!r}; known: {known}"
-            )
+            raise UserError(f"config: team.agents: {config.name!r} uses tool {tool!r} as {verb!r}; known: {known}")
     return Agent(config.name, config.role, config.system, tuple(config.examples), dict(config.tools))
 
 
@@ -88,9 +82,7 @@ def _tool(name: str, config: ToolConfig) -> Tool:
     if config.kind == "search":
         files = [config.documents] if isinstance(config.documents, str) else config.documents
         if not files:
-            raise UserError(
-                f"config: team.tools.{name}: a search tool needs documents = 'FILE' or a list of files"
-            )
+            raise UserError(f"config: team.tools.{name}: a search tool needs documents = 'FILE' or a list of files")
         return Search.from_files(files, config.k)
     tool: Tool = load_dotted(config.kind)(**config.options)
     return tool

@@ -46,8 +46,4 @@ def _tool_call(talk: Conversation, message: Message) -> tuple[str, str] | None:
     verb, colon, argument = message.text.strip().partition(":")
     verb = verb.strip().lower()
     known = talk.agents[message.agent].tools
-    return (
-        (verb, argument.strip().splitlines()[0] if argument.strip() else "")
-        if colon and verb in known
-        else None
-    )
+    return (verb, argument.strip().splitlines()[0] if argument.strip() else "") if colon and verb in known else None

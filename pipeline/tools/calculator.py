@@ -83,9 +83,7 @@ def _prepared(text: str) -> str:
         raise CalculationError("hexadecimal numbers are not supported; put spaces around x to multiply")
     expression = _THOUSANDS.sub("", _TIMES.sub("*", expression))
     if name := _NAME.search(expression):
-        raise CalculationError(
-            f"unknown name {_short(name[0])!r}; only numbers and + - * / // % ** ( ) are allowed"
-        )
+        raise CalculationError(f"unknown name {_short(name[0])!r}; only numbers and + - * / // % ** ( ) are allowed")
     if strange := _STRANGE.search(expression):
         raise CalculationError(f"character {strange[0]!r} is not allowed{_CURES.get(strange[0], '')}")
     return expression

@@ -89,9 +89,7 @@ def _documents(path: Path) -> Iterator[str]:
         case ".parquet":
             yield from _parquet(path)
         case suffix:
-            raise UserError(
-                f"{path}: cannot read {suffix or 'a file without suffix'}; use .jsonl, .txt or .parquet"
-            )
+            raise UserError(f"{path}: cannot read {suffix or 'a file without suffix'}; use .jsonl, .txt or .parquet")
 
 
 def _text(path: Path) -> str:
@@ -113,9 +111,7 @@ def _document(row: Any, place: str) -> str:
     if not isinstance(text, str) or not text.strip():
         raise UserError(f'{place}: has no text in "text"; correct or remove the row')
     title = row.get("title")
-    return (
-        " ".join(f"{title}: {text}".split()) if isinstance(title, str) and title else " ".join(text.split())
-    )
+    return " ".join(f"{title}: {text}".split()) if isinstance(title, str) and title else " ".join(text.split())
 
 
 def _parquet(path: Path) -> Iterator[str]:

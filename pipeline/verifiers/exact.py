@@ -21,9 +21,7 @@ def normalize(text: str) -> str:
     """
     lowered = " ".join(unicodedata.normalize("NFC", text).lower().replace("\N{MINUS SIGN}", "-").split())
     kept = {match.start() for match in _IN_NUMBER.finditer(lowered)}
-    bare = "".join(
-        character for at, character in enumerate(lowered) if at in kept or not _is_punctuation(character)
-    )
+    bare = "".join(character for at, character in enumerate(lowered) if at in kept or not _is_punctuation(character))
     bare = " ".join(unicodedata.normalize("NFC", bare).split())
     return " ".join(_ARTICLES.sub(" ", bare).split()) or bare or lowered
 

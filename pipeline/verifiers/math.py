@@ -106,9 +106,7 @@ class Math:
                 code = self._stop()
                 # A signal means that the answer ran over its limits; any other end is a defect to be seen.
                 if code >= 0:
-                    raise WorkError(
-                        f"the math verifier's process ended with code {code}; its message stands above"
-                    )
+                    raise WorkError(f"the math verifier's process ended with code {code}; its message stands above")
             return binary(reply == "1")
 
     def close(self) -> None:
@@ -136,9 +134,7 @@ class Math:
         assert self._child.stdout is not None
         if self._child.stdout.readline().strip() != "ready":
             code_ended = self._stop()
-            raise WorkError(
-                f"the math verifier's process did not start (code {code_ended}); is math-verify installed?"
-            )
+            raise WorkError(f"the math verifier's process did not start (code {code_ended}); is math-verify installed?")
         return self._child
 
     def _stop(self) -> int:

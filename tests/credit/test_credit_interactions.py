@@ -33,9 +33,7 @@ def test_equals_the_definition():
             if s >> i & 1 or s >> j & 1:
                 continue
             share = factorial(s.bit_count()) * factorial(n - s.bit_count() - 2) / factorial(n - 1)
-            second = (
-                values[:, s | 1 << i | 1 << j] - values[:, s | 1 << i] - values[:, s | 1 << j] + values[:, s]
-            )
+            second = values[:, s | 1 << i | 1 << j] - values[:, s | 1 << i] - values[:, s | 1 << j] + values[:, s]
             expected += share * second
         assert fast[:, column] == pytest.approx(expected, abs=1e-12)
 

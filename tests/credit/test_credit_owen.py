@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from itertools import pairwise, permutations
 
 import numpy as np
 import polars as pl
@@ -42,7 +42,7 @@ def test_equals_the_mean_over_orders_that_keep_unions_together(unions, seed):
     total, count = np.zeros(len(unions)), 0
     for order in permutations(range(len(unions))):
         labels = [unions[k] for k in order]
-        if sum(a != b for a, b in zip(labels, labels[1:], strict=False)) != len(set(labels)) - 1:
+        if sum(a != b for a, b in pairwise(labels)) != len(set(labels)) - 1:
             continue
         count += 1
         for j, player in enumerate(order):
@@ -78,7 +78,7 @@ def test_sampled_orders_keep_unions_together():
     unions = tuple("abcabca")
     for order in owen.sampled_plan(unions, 20, 1).orders.tolist():
         labels = [unions[k] for k in order]
-        assert sum(a != b for a, b in zip(labels, labels[1:], strict=False)) == 2
+        assert sum(a != b for a, b in pairwise(labels)) == 2
 
 
 def test_solves_tables():

@@ -25,9 +25,7 @@ def message_table(
     )
     given_columns = {"helpfulness": helpfulness, "redundancy": redundancy}
     return rows.with_columns(
-        pl.Series(name, values, dtype=pl.Float64)
-        for name, values in given_columns.items()
-        if values is not None
+        pl.Series(name, values, dtype=pl.Float64) for name, values in given_columns.items() if values is not None
     )
 
 
@@ -67,15 +65,11 @@ def test_without_helpfulness_the_split_is_equal():
 
 
 def test_an_unscored_message_counts_as_average():
-    assert shares(message_table("aaa", [1.0, None, 0.0]), credit_table(a=0.6)) == pytest.approx(
-        [0.3, 0.2, 0.1]
-    )
+    assert shares(message_table("aaa", [1.0, None, 0.0]), credit_table(a=0.6)) == pytest.approx([0.3, 0.2, 0.1])
 
 
 numbers = st.floats(-1, 1)
-rows_of_one_agent = st.lists(
-    st.tuples(st.none() | numbers, st.none() | st.floats(0, 1)), min_size=1, max_size=12
-)
+rows_of_one_agent = st.lists(st.tuples(st.none() | numbers, st.none() | st.floats(0, 1)), min_size=1, max_size=12)
 
 
 @given(numbers, rows_of_one_agent, st.floats(0, 1))

@@ -158,9 +158,7 @@ def test_a_damaged_footer_is_named(root: Path) -> None:
 
 
 def test_sums_of_whole_numbers_are_int64(root: Path) -> None:
-    result = query(
-        root, "SELECT sum(x) AS small, sum(x::HUGEINT * 10::HUGEINT ** 20) AS big FROM range(5) t(x)"
-    )
+    result = query(root, "SELECT sum(x) AS small, sum(x::HUGEINT * 10::HUGEINT ** 20) AS big FROM range(5) t(x)")
     assert result.schema.field("small").type == pa.int64()
     assert result.column("small").to_pylist() == [10]
 

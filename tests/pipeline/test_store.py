@@ -58,8 +58,7 @@ def whole_run(store: Store, run: str = "r") -> None:
         "agent_call_id": 0,
     }
     messages = [
-        message
-        | {"message_index": i, "agent": agent, "context": list(range(i)), "text": "hi", "is_outcome": False}
+        message | {"message_index": i, "agent": agent, "context": list(range(i)), "text": "hi", "is_outcome": False}
         for i, agent in enumerate(["a", "a", "b"])
     ]
     game = {
@@ -75,9 +74,7 @@ def whole_run(store: Store, run: str = "r") -> None:
         "trajectories": [trajectory | {"success": True}],
         "messages": messages,
         "games": [game],
-        "coalitions": [
-            {"game_id": "g", "trajectory_id": "x", "kept": k, "value": v} for k, v in values.items()
-        ],
+        "coalitions": [{"game_id": "g", "trajectory_id": "x", "kept": k, "value": v} for k, v in values.items()],
         "message_credits": [
             {
                 "game_id": "g",
@@ -216,9 +213,7 @@ def test_verify_names_the_damaged_file_only(store: Store) -> None:
 def test_verify_compares_the_footer(store: Store) -> None:
     path = store.write_shard("tasks", "r", "0", tasks("a"), "f")
     data = pq.read_table(path, partitioning=None)
-    pq.write_table(
-        data.replace_schema_metadata({"apportion.rows": "2", "apportion.schema_version": "1"}), path
-    )
+    pq.write_table(data.replace_schema_metadata({"apportion.rows": "2", "apportion.schema_version": "1"}), path)
     (problem,) = store.verify("r")
     assert (problem.check, problem.path) == ("footer", path)
 

@@ -103,12 +103,8 @@ def test_a_trainable_message_must_be_sampled_as_the_trainer_computes() -> None:
         message | {"message_index": 3, "top_p": 0.9},
         message | {"message_index": 4, "top_k": 5},
     ]
-    assert [(v.invariant, v.rows) for v in _violations("messages", broken)] == [
-        ("trainable_is_unfiltered", 3)
-    ]
-    assert [v.invariant for v in _violations("messages", [message | {"context": [0, 2]}])] == [
-        "context_is_earlier"
-    ]
+    assert [(v.invariant, v.rows) for v in _violations("messages", broken)] == [("trainable_is_unfiltered", 3)]
+    assert [v.invariant for v in _violations("messages", [message | {"context": [0, 2]}])] == ["context_is_earlier"]
     short = message | {"completion_mask": [True]}
     assert [v.invariant for v in _violations("messages", [short])] == ["one_mask_value_a_token"]
 

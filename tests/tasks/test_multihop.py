@@ -52,8 +52,7 @@ def test_documents_answer_every_question(n, seed, split, share):
 def test_splits_share_no_inn_and_no_person(n):
     worlds = [generate(n, 7, split) for split in ("train", "test")]
     inns, people = (
-        [{m[part] for m in matches(OWNED, world.documents["owners"])} for world in worlds]
-        for part in ("inn", "person")
+        [{m[part] for m in matches(OWNED, world.documents["owners"])} for world in worlds] for part in ("inn", "person")
     )
     assert not inns[0] & inns[1]
     assert not people[0] & people[1]
@@ -83,9 +82,7 @@ def test_a_search_by_name_finds_each_gold_fact():
     for task in world.tasks:
         inn = OWNED.fullmatch(task.meta["facts"][0])["inn"]
         person, town = LIVES.fullmatch(task.meta["facts"][1]).groups()
-        for fact, name, query in zip(
-            task.meta["facts"], task.meta["sets"], [inn, person, town], strict=False
-        ):
+        for fact, name, query in zip(task.meta["facts"], task.meta["sets"], [inn, person, town], strict=False):
             assert tools[name].run(query).text == fact
 
 
@@ -100,9 +97,7 @@ def test_written_world_is_read_back_with_the_same_ids(tmp_path):
     assert Search.from_file(tmp_path / "rivers.jsonl").documents == tuple(world.documents["rivers"])
 
 
-@pytest.mark.parametrize(
-    ("n", "split", "share"), [(0, "train", 0), (5001, "train", 0), (3, "dev", 0), (3, "test", 2)]
-)
+@pytest.mark.parametrize(("n", "split", "share"), [(0, "train", 0), (5001, "train", 0), (3, "dev", 0), (3, "test", 2)])
 def test_refuses_what_it_cannot_make(n, split, share):
     with pytest.raises(UserError, match="multihop"):
         generate(n, 1, split, river_share=share)

@@ -62,9 +62,7 @@ def test_ten_thousand_documents_rank_the_only_match_first():
 
 def test_files(tmp_path):
     (tmp_path / "a.txt").write_text("one\n\ntwo\n")
-    (tmp_path / "a.jsonl").write_text(
-        json.dumps({"title": "T", "text": "one\ntwo"}) + "\n" + json.dumps({"text": "x"})
-    )
+    (tmp_path / "a.jsonl").write_text(json.dumps({"title": "T", "text": "one\ntwo"}) + "\n" + json.dumps({"text": "x"}))
     pq.write_table(pa.table({"text": ["p", "q"], "id": [1, 2]}), tmp_path / "a.parquet")
     assert Search.from_file(tmp_path / "a.txt").documents == ("one", "two")
     assert Search.from_file(str(tmp_path / "a.jsonl")).documents == ("T: one two", "x")

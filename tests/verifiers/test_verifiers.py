@@ -170,9 +170,7 @@ def test_math_works_off_the_main_thread_and_survives_an_endless_answer():
     verdicts = []
 
     def work():
-        verdicts.extend(
-            verifier.verify(answer, ["5"]).success for answer in ("$9^{9^{9}}$", r"$\frac{10}{2}$")
-        )
+        verdicts.extend(verifier.verify(answer, ["5"]).success for answer in ("$9^{9^{9}}$", r"$\frac{10}{2}$"))
 
     thread = threading.Thread(target=work)
     thread.start()

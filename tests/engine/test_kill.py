@@ -1,0 +1,75 @@
+"""kill -9 in the middle of the work; the same command finishes it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import ROOT, small_overrides
+
+from flows.annotate import annotate
+from flows.common import light
+from flows.sample import sample
+from pipeline.config import Config, load_config
+from pipeline.store import Store
+
+pytestmark = pytest.mark.engine
+PATIENCE = 240
+"""Seconds to wait for the first committed shard."""
+
+
+def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path):
+    small = {
+        "tasks.limit": 4,
+        "sample.group_size": 1,
+        "sample.shard_size": 1,
+        "sample.solo": False,
+        "annotate.on": "all",
+    }
+    overrides = small_overrides(tmp_path, "killed", **small)
+    config = load_config(None, overrides)
+    store = Store(config.store_root)
+
+    _kill_after_first_shard(config, overrides, "sample", "trajectories")
+    done = _stamps(store, "trajectories")
+    assert 0 < len(done) < 4
+    with light():
+        sample(config)
+    assert {path: _stamps(store, "trajectories")[path] for path in done} == done
+    trajectories = store.read("trajectories", "killed")["trajectory_id"].to_pylist()
+    assert len(trajectories) == len(set(trajectories)) == 4
+
+    _kill_after_first_shard(config, overrides, "annotate", "credits")
+    done = _stamps(store, "credits")
+    assert 0 < len(done) < 4
+    with light():
+        annotate(config, "killed")
+    assert {path: _stamps(store, "credits")[path] for path in done} == done
+    assert len(_stamps(store, "credits")) == 4
+    assert store.verify("killed") == []
+
+
+def _kill_after_first_shard(config: Config, overrides: tuple[str, ...], verb: str, table: str) -> None:
+    """Start the command, kill -9 it once a shard of `table` stands; nothing that it started may live on."""
+    command = [sys.executable, "-m", "pipeline.cli", verb, *(f"--set={override}" for override in overrides)]
+    with (config.data_root / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+        deadline = time.monotonic() + PATIENCE
+        while not Store(config.store_root).shards(table, "killed") and process.poll() is None:
+            assert time.monotonic() < deadline, (config.data_root / "log.txt").read_text()[-2000:]
+            time.sleep(0.02)
+        family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not [p.cmdline() for p in alive if "vllm" in " ".join(p.cmdline()).lower()]
+
+
+def _stamps(store: Store, table: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in store.shards(table, "killed")}

@@ -1,0 +1,115 @@
+"""The main road on a real model: sampled with vLLM, credited by exact Shapley values, stored in real tables."""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow.compute as pc
+import pytest
+from conftest import Road
+
+from pipeline.counterfactual.likelihood import ask
+from pipeline.engines.reference import ReferenceEngine
+from pipeline.models import resolve_model
+from pipeline.sql import query
+from pipeline.stages.annotate import games_of, plan
+from pipeline.stages.common import engine_for
+from pipeline.store import Store
+
+pytestmark = pytest.mark.engine
+
+
+def test_every_table_of_the_road_is_filled_and_whole(road: Road):
+    store = Store(road.config.store_root)
+    for table in ("tasks", "policies", "trajectories", "messages", "games", "coalitions", "credits", "message_credits"):
+        assert store.read(table, road.run).num_rows > 0, table
+    assert store.verify(road.run) == []
+
+
+def test_credits_of_exact_games_sum_to_what_the_team_added(road: Road):
+    rows = query(
+        road.config.store_root,
+        "SELECT sum(credit) AS total, any_value(v_full) - any_value(v_empty) AS gain, max(abs(credit)) AS most "
+        "FROM credits GROUP BY game_id",
+    ).to_pylist()
+    assert len(rows) >= 8
+    assert all(abs(row["total"] - row["gain"]) <= 1e-6 for row in rows)
+    assert sum(row["most"] > 0.05 for row in rows) >= len(rows) / 2
+
+
+def test_message_credits_sum_to_their_agents_credit(road: Road):
+    rows = query(
+        road.config.store_root,
+        "SELECT c.credit, m.total FROM credits c JOIN (SELECT game_id, agent, sum(credit) AS total FROM "
+        "message_credits WHERE credit IS NOT NULL GROUP BY ALL) m ON m.game_id = c.game_id AND m.agent = c.player",
+    ).to_pylist()
+    assert rows
+    assert all(abs(row["credit"] - row["total"]) <= 1e-6 for row in rows)
+
+
+def test_the_answering_message_has_no_credit_of_its_own(road: Road):
+    answers = query(
+        road.config.store_root,
+        "SELECT mc.credit FROM message_credits mc JOIN messages m USING (run_id, trajectory_id, message_index) "
+        "WHERE m.is_outcome",
+    )
+    assert answers.num_rows > 0
+    assert answers["credit"].null_count == answers.num_rows
+
+
+def test_stored_logprobs_are_the_samplers_own(road: Road):
+    """exp(log p) of the sampled tokens, read again from the stored prompt by transformers at the same temperature."""
+    import torch
+
+    messages = Store(road.config.store_root).read("messages", road.run)
+    rows = messages.filter(pc.field("trainable")).slice(0, 6).to_pylist()
+    path = resolve_model(road.config.model.path, data_root=road.config.data_root)
+    model = ReferenceEngine(path)._model
+    for row in rows:
+        prompt, completion = row["prompt_ids"], row["completion_ids"]
+        with torch.inference_mode():
+            logits = model(torch.tensor([prompt + completion])).logits[0].float() / row["temperature"]
+        expected = logits[len(prompt) - 1 : -1].log_softmax(-1)[range(len(completion)), completion]
+        assert torch.allclose(expected, torch.tensor(row["sampling_logprobs"]), atol=2e-3)
+
+
+def test_values_agree_with_plain_transformers(road: Road):
+    """vLLM with shared prefixes against one plain forward pass a prompt, both in float32."""
+    asked = [request for one in _asked(road)[:4] for request in one.requests]
+    path = resolve_model(road.config.model.path, data_root=road.config.data_root)
+    reference = ReferenceEngine(path).score(asked)
+    ours = engine_for(road.config.model, road.config.data_root).score(asked)
+    means = [
+        (sum(a.logprobs) / len(a.logprobs), sum(b.logprobs) / len(b.logprobs))
+        for a, b in zip(ours, reference, strict=True)
+    ]
+    assert len(means) >= 20
+    values = [math.exp(mean) for mean, _ in means]
+    assert max(values) - min(values) >= 0.2
+    assert max(abs(a - b) for a, b in means) <= 1e-3
+
+
+def test_a_prompt_already_in_the_cache_is_never_read_from_uninitialised_memory(road: Road):
+    engine = engine_for(road.config.model, road.config.data_root)
+    requests = list(_asked(road)[0].requests)
+    engine.reset_prefix_cache()
+    cold = engine.score(requests)
+    warm = engine.score(requests)
+    assert any(score.cached_tokens for score in cold)
+    for first, second in zip(cold, warm, strict=True):
+        assert second.logprobs == pytest.approx(first.logprobs, abs=2e-3)
+        assert second.cached_tokens < second.prompt_tokens - len(second.logprobs)
+
+
+def test_running_again_does_nothing(road: Road):
+    from pipeline.stages import sample as sampling
+
+    assert sampling.plan(road.config).pending == ()
+    assert plan(road.config, road.run).pending == ()
+
+
+def _asked(road: Road):
+    planned = plan(road.config, road.run)
+    engine = engine_for(road.config.model, road.config.data_root)
+    games = [game for shard in planned.shards for game in games_of(planned, shard).games]
+    return [ask(game, engine.tokenizer, "answer:", road.config.model.max_model_len) for game in games]

@@ -1,0 +1,198 @@
+"""Configuration: what is wrong is named with its cure, and a run's id follows from what its rows depend on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import load_config
+from pipeline.errors import UserError
+
+PLANNER = '{name="boss", role="planner"}'
+
+
+def refusal(*overrides: str, file: Path | None = None) -> str:
+    """The one line with which a configuration is refused."""
+    with pytest.raises(UserError) as caught:
+        load_config(file, overrides)
+    line = str(caught.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "nearest"),
+    [
+        ("sampel.seed=1", "sampel", "sample"),
+        ("sample.tempeature=1", "sample.tempeature", "temperature"),
+        ('team.agents=[{name="a", role="planner", sistem="x"}]', "team.agents.0.sistem", "system"),
+        ('team.tools.finder={kind="search", documnets="x"}', "team.tools.finder.documnets", "documents"),
+        ('team.solo={name="a", role="solo", rool="x"}', "team.solo.rool", "role"),
+    ],
+)
+def test_unknown_key_is_named_with_its_nearest_neighbour(override: str, key: str, nearest: str):
+    assert f"unknown key {key!r}; did you mean {nearest!r}?" in refusal(override)
+
+
+def test_unknown_key_far_from_all_lists_the_known_ones():
+    line = refusal("run.zzzzqqq=1")
+    assert "unknown key 'run.zzzzqqq'" in line
+    assert "data, name, seed" in line
+
+
+@pytest.mark.parametrize(
+    ("override", "field"),
+    [
+        ("sample.temperature=-1", "sample.temperature = -1"),
+        ("sample.top_p=1.5", "sample.top_p = 1.5"),
+        ("sample.group_size=0", "sample.group_size = 0"),
+        ("sample.max_tokens=many", "sample.max_tokens = 'many'"),
+        ("annotate.on=failures", "annotate.on = 'failures'"),
+        ("run.name=1two", "run.name = '1two'"),
+        ('team.agents=[{name="a b", role="planner"}]', "team.agents.0.name = 'a b'"),
+        ("team=3", "team = 3"),
+    ],
+)
+def test_bad_value_names_the_field_and_the_value(override: str, field: str):
+    assert refusal(override).startswith(f"config: {field}: ")
+
+
+def test_missing_value_names_the_field():
+    assert refusal('team.agents=[{name="a"}]') == "config: 'team.agents.0.role' is missing"
+
+
+def test_further_faults_are_counted():
+    assert refusal("sample.top_p=2", "sample.top_k=-1", "run.name=1").endswith("(and 2 more)")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("data/a.jsonl", "data/a.jsonl"), ('"a b"', "a b"), ("", ""), ("a=b", "a=b"), ("it's", "it's")],
+)
+def test_set_takes_plain_and_quoted_strings(text: str, value: str):
+    assert load_config(None, (f"tasks.path={text}",)).tasks.path == value
+
+
+def test_set_takes_numbers_booleans_lists_and_tables():
+    config = load_config(
+        None,
+        (
+            "sample.solo=false",
+            "sample.temperature=0.25",
+            "sample.group_size=7",
+            'team.tools.find={kind="search", documents=["a.txt", "b.txt"]}',
+            "tasks.options.n=5",
+        ),
+    )
+    assert config.sample.solo is False
+    assert config.sample.temperature == 0.25
+    assert config.sample.group_size == 7
+    assert config.team.tools["find"].documents == ["a.txt", "b.txt"]
+    assert config.tasks.options == {"n": 5}
+
+
+def test_set_on_one_key_leaves_its_neighbours(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_text("[sample]\ngroup_size = 8\ntop_k = 3\n")
+    config = load_config(file, ("sample.top_k=5", "sample.top_k=6"))
+    assert (config.sample.group_size, config.sample.top_k) == (8, 6)
+
+
+@pytest.mark.parametrize("override", ["sample", "=3", " =3"])
+def test_set_without_key_or_value_says_how_to_write_it(override: str):
+    assert "write it as section.key=value" in refusal(override)
+
+
+def test_overrides_beat_the_file_and_the_file_beats_the_stored_configuration(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_text("[sample]\ntop_k = 2\nmax_tokens = 20\n")
+    stored = {"sample": {"top_k": 1, "max_tokens": 10, "group_size": 9}}
+    config = load_config(file, ("sample.top_k=3",), stored)
+    assert (config.sample.top_k, config.sample.max_tokens, config.sample.group_size) == (3, 20, 9)
+    assert stored == {"sample": {"top_k": 1, "max_tokens": 10, "group_size": 9}}
+
+
+def test_stored_configuration_reads_back_as_it_was():
+    config = load_config(None, (f"team.agents=[{PLANNER}]", "run.name=mine", "annotate.cue=so:"))
+    assert load_config(None, (), config.model_dump(mode="json")) == config
+
+
+def test_toml_error_is_one_line_with_file_and_place(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_text("[sample]\ntop_k = = 3\n")
+    line = refusal(file=file)
+    assert line.startswith(f"{file}: not valid TOML: ")
+    assert "line 2" in line
+
+
+def test_file_that_is_no_text_is_one_line(tmp_path: Path):
+    file = tmp_path / "run.toml"
+    file.write_bytes(b"\xff\xfe\x00")
+    assert refusal(file=file).startswith(f"{file}: not valid TOML: ")
+
+
+def test_missing_file_names_a_near_one(tmp_path: Path):
+    (tmp_path / "gsm8k.toml").write_text("")
+    assert refusal(file=tmp_path / "gms8k.toml").endswith(f"did you mean {tmp_path / 'gsm8k.toml'}?")
+
+
+def test_folder_in_place_of_a_file_is_one_line(tmp_path: Path):
+    assert refusal(file=tmp_path).startswith(f"{tmp_path}: cannot be read: ")
+
+
+def test_team_file_is_merged_below_what_stands_beside_it(tmp_path: Path):
+    team = tmp_path / "team.toml"
+    team.write_text(
+        'name = "duo"\nmax_turns = 3\n[tools.find]\nkind = "search"\nk = 2\n'
+        '[[agents]]\nname = "boss"\nrole = "planner"\n'
+    )
+    file = tmp_path / "run.toml"
+    file.write_text(f'[team]\nfile = "{team}"\nmax_turns = 4\n')
+    config = load_config(file, ("team.tools.find.documents=d.txt",))
+    assert (config.team.name, config.team.max_turns) == ("duo", 4)
+    assert [agent.name for agent in config.team.agents] == ["boss"]
+    assert (config.team.tools["find"].k, config.team.tools["find"].documents) == (2, "d.txt")
+
+
+def test_missing_team_file_is_named(tmp_path: Path):
+    assert refusal(f"team.file={tmp_path / 'team.toml'}") == f"{tmp_path / 'team.toml'}: no such file"
+
+
+def test_run_id_is_stable_and_a_name_replaces_it():
+    assert load_config().run_id == load_config().run_id
+    assert load_config().run_id.startswith("r")
+    assert load_config(None, ("run.name=mine",)).run_id == "mine"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "run.seed=1",
+        "sample.temperature=0.1",
+        "sample.group_size=5",
+        "sample.shard_size=64",
+        "tasks.path=other.jsonl",
+        "tasks.verifier=f1",
+        "model.path=other",
+        "model.dtype=float16",
+        "team.max_turns=2",
+        f"team.agents=[{PLANNER}]",
+    ],
+)
+def test_run_id_changes_with_what_the_rows_depend_on(override: str):
+    assert load_config(None, (override,)).run_id != load_config().run_id
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["annotate.on=all", "annotate.masking=drop", "annotate.cue=so:", "annotate.limit=3", "run.data=elsewhere"],
+)
+def test_run_id_does_not_change_with_what_comes_after_sampling(override: str):
+    assert load_config(None, (override,)).run_id == load_config().run_id
+
+
+def test_everything_written_lies_below_the_data_folder():
+    config = load_config(None, ("run.data=here",))
+    assert config.data_root == Path("here")
+    assert config.store_root == Path("here/runs")
