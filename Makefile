@@ -23,7 +23,7 @@ $(VENV)/.locked-$(KIND): $(LOCK)
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.locked-$(KIND)
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python -m pip install -qq --no-deps --no-build-isolation --no-index --editable .
 	@touch $@
 
 lock:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import signal
+import subprocess
+import sys
+import types
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,8 +34,23 @@ def light() -> Iterator[None]:
     if PREFECT_API_URL.value():
         yield
         return
+    _bind_server_to_this_process()
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def _bind_server_to_this_process() -> None:
+    """Have the kernel end Prefect's temporary server when this process dies, also by kill -9 (Linux)."""
+    if sys.platform != "linux":
+        return
+    from prefect.server.api import server
+
+    libc, set_parent_death_signal = ctypes.CDLL(None), 1
+    bound = types.ModuleType("subprocess")
+    vars(bound).update(vars(subprocess))
+    popen = functools.partial(subprocess.Popen, preexec_fn=lambda: libc.prctl(set_parent_death_signal, signal.SIGKILL))
+    vars(bound)["Popen"] = popen
+    vars(server)["subprocess"] = bound
 
 
 def worth_retrying(task: object, run: object, state: State[object]) -> bool:

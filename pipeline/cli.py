@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -234,6 +235,11 @@ def main() -> None:
         _fail(str(error), 2)
     except WorkError as error:
         _fail(str(error), 1)
+    except Exception as error:
+        if os.environ.get("APPORTION_DEBUG"):
+            raise
+        first = (str(error).strip().splitlines() or ["no message"])[0]
+        _fail(f"{type(error).__name__}: {first} (APPORTION_DEBUG=1 shows where)", 1)
     except KeyboardInterrupt:
         _fail("interrupted; the same command goes on where it stopped", 1)
 

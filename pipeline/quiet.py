@@ -15,7 +15,7 @@ _DEFAULTS = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_LEVEL": "CRITICAL",
     # One process holds the engine: it starts faster on few cores and leaves no orphan after kill -9.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -12,8 +12,8 @@ pip=("$venv/bin/python" -m pip --disable-pip-version-check)
 torch=$(grep -E '^torch==' "$lock")
 if ! "$venv/bin/python" -c "import importlib.metadata as m, sys; sys.exit('torch==' + m.version('torch') != '$torch')" 2>/dev/null; then
   # The CPU wheel comes from wherever pip is set up to look; elsewhere from PyTorch's own index, asked once and briefly.
-  "${pip[@]}" install --quiet --no-deps "$torch" 2>/dev/null ||
-    "${pip[@]}" install --quiet --no-deps --retries 1 --timeout 20 --index-url https://download.pytorch.org/whl/cpu "$torch"
+  "${pip[@]}" install -qq --no-deps "$torch" 2>/dev/null ||
+    "${pip[@]}" install -qq --no-deps --retries 1 --timeout 20 --index-url https://download.pytorch.org/whl/cpu "$torch"
 fi
 grep -vE '^torch==' "$lock" > "$venv/.rest.txt"
-"${pip[@]}" install --quiet --no-deps -r "$venv/.rest.txt"
+"${pip[@]}" install -qq --no-deps -r "$venv/.rest.txt"

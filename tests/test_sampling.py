@@ -195,9 +195,7 @@ def test_rows_fit_their_tables_and_break_no_invariant():
         "messages": [row for one in played for row in message_rows(one, CONFIG, "p")],
         "trajectories": [trajectory_row(one, verifier, 0, "exact") for one in played],
     }
-    with duckdb.connect(":memory:") as con:
-        for name, rows in tables.items():
-            con.register(f"{name}_rows", schemas.TABLES[name].from_rows(rows))
-            assert schemas.TABLES[name].violations(con, f"{name}_rows") == []
-    system = next(row for row in tables["messages"] if row["agent"] == "boss" and row["kind"] == "system")
-    assert system["examples"] == '[["Question: hm?", "answer: hm"]]'
+    for name, rows in tables.items():
+        with duckdb.connect(":memory:") as con:
+            con.register("made", schemas.TABLES[name].from_rows(rows))
+            assert schemas.TABLES[name].violations(con, "made") == []

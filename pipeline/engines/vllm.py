@@ -19,6 +19,14 @@ CPU_BLOCK = 32
 """Cache block on a CPU: finer than the default of 128, so that shorter prefixes are shared."""
 
 
+_CPU_OPTIONS = {
+    "block_size": CPU_BLOCK,
+    "enforce_eager": True,
+    # A prompt cut in two makes vLLM 0.32 rewind its request's random generator, which a CPU generator cannot do.
+    "enable_chunked_prefill": False,
+}
+
+
 def cpu_dtype() -> str:
     """float32 where the CPU has no bfloat16 arithmetic (it would be emulated, 3 to 5 times slower), else bfloat16."""
     flags = Path("/proc/cpuinfo").read_text(errors="ignore") if Path("/proc/cpuinfo").exists() else ""
@@ -40,7 +48,9 @@ class VllmEngine:
             if dtype == "auto" and on_cpu:
                 dtype = cpu_dtype()
             _shield_llvmlite()
-            options: dict[str, Any] = {"block_size": CPU_BLOCK, "enforce_eager": True} if on_cpu else {}
+            options: dict[str, Any] = _CPU_OPTIONS if on_cpu else {}
+            if on_cpu:
+                options = {**options, "max_num_batched_tokens": max(4096, max_model_len)}
             try:
                 self._llm = LLM(
                     str(model),

@@ -171,7 +171,7 @@ def _missing(place: Path) -> str:
         if close := difflib.get_close_matches(place.name, names, n=3, cutoff=0.5):
             message += f"; near it: {', '.join(close)}"
     if _HUB_ID.fullmatch(str(place)):
-        message += "; to load it from the Hugging Face Hub, set hub = true"
+        message += "; to load it from the Hugging Face Hub, give --set tasks.hub=true"
     return message
 
 

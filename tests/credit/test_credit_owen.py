@@ -17,9 +17,9 @@ structures = st.lists(st.sampled_from("abc"), min_size=1, max_size=6).map(tuple)
 
 
 def test_gloves_by_hand():
-    """Left glove 0, right gloves 1 and 2; 0 and 1 are one agent: the orders that keep them together give (3/4, 1/4, 0).
+    """Left glove 0, right gloves 1 and 2; 0 and 1 are one agent.
 
-    0 1 2 and 2 1 0: 1 / 0 completes the pair. 1 0 2: 0 does. 2 0 1: 0 does. So 0 earns 3/4 and 1 earns 1/4.
+    Four orders keep them together: 1 completes the pair in 0 1 2; 0 does in 1 0 2, 2 0 1 and 2 1 0.
     """
     plan = owen.plan(("x", "x", "y"))
     values = np.array([[float(s & 1 and s & 6 != 0) for s in plan.masks]])
@@ -76,7 +76,9 @@ def test_sampled_variant_is_unbiased_and_conserved():
 
 def test_sampled_orders_keep_unions_together():
     unions = tuple("abcabca")
-    for order in owen.sampled_plan(unions, 20, 1).orders.tolist():
+    plan = owen.sampled_plan(unions, 20, 1)
+    assert (plan.orders[1::2] == plan.orders[::2, ::-1]).all()
+    for order in plan.orders.tolist():
         labels = [unions[k] for k in order]
         assert sum(a != b for a, b in pairwise(labels)) == 2
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import Road
 
 from pipeline.counterfactual.likelihood import ask
+from pipeline.engines.base import SampleRequest
 from pipeline.engines.reference import ReferenceEngine
 from pipeline.models import resolve_model
 from pipeline.sql import query
@@ -99,6 +100,17 @@ def test_a_prompt_already_in_the_cache_is_never_read_from_uninitialised_memory(r
     for first, second in zip(cold, warm, strict=True):
         assert second.logprobs == pytest.approx(first.logprobs, abs=2e-3)
         assert second.cached_tokens < second.prompt_tokens - len(second.logprobs)
+
+
+def test_seeded_sampling_beyond_one_scheduler_step(road: Road):
+    """More prompt tokens than vLLM schedules at once: no prompt may be cut in two, and seeds make samples repeatable."""
+    engine = engine_for(road.config.model, road.config.data_root)
+    prompts = [tuple(range(1000 + 7 * i, 1000 + 7 * i + 150)) for i in range(32)]
+    requests = [SampleRequest(prompt, max_tokens=2, seed=i, temperature=0.7) for i, prompt in enumerate(prompts)]
+    first = engine.sample(requests)
+    assert len(first) == 32
+    again = engine.sample(requests[:4])
+    assert [sample.token_ids for sample in again] == [sample.token_ids for sample in first[:4]]
 
 
 def test_running_again_does_nothing(road: Road):

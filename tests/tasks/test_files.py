@@ -125,7 +125,7 @@ def test_missing_file_names_its_neighbours_and_a_hub_id_its_switch(tmp_path):
     jsonl(tmp_path / "train.jsonl", [{"question": "q", "answer": "a"}])
     with pytest.raises(UserError, match=r"no such file or folder; near it: train\.jsonl$"):
         load_tasks(str(tmp_path / "trian.jsonl"))
-    with pytest.raises(UserError, match="hub = true"):
+    with pytest.raises(UserError, match="tasks.hub=true"):
         load_tasks("nobody/nothing-of-that-name")
 
 

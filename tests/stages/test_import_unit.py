@@ -1,0 +1,116 @@
+"""Logs of other agents: imported, credited and whole, on the same road."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import ScriptedEngine
+
+from pipeline.config import Config, load_config
+from pipeline.stages import annotate, import_logs
+from pipeline.store import Store
+
+
+def chat(number: int, *said: tuple[str, str], **more: Any) -> str:
+    messages = [{"role": "user", "content": f"Why {number}?"}]
+    messages += [{"role": "assistant", "name": name, "content": text} for name, text in said]
+    return json.dumps({"messages": messages, "answer": "rain", **more})
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    """Three good conversations and one bad line."""
+    lines = [
+        chat(1, ("ann", "It was wet"), ("bob", "rain"), success=True),
+        chat(2, ("ann", "I do not know"), ("bob", "snow"), success=False),
+        "{bad",
+        chat(3, ("ann", "rain"), success=True),
+    ]
+    path = tmp_path / "logs.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """Credit on all trajectories, with a scripted engine."""
+    model = tmp_path / "model"
+    model.mkdir()
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (model / name).write_text("{}")
+    engine = ScriptedEngine()
+    monkeypatch.setattr("pipeline.stages.annotate.engine_for", lambda model, root: engine)
+    return load_config(None, (f"run.data={tmp_path / 'data'}", f"model.path={model}", "annotate.on=all"))
+
+
+def annotate_all(config: Config, run: str) -> int:
+    plan = annotate.plan(config, run)
+    return sum(annotate.run_shard(plan, shard) for shard in plan.pending)
+
+
+def test_plan_tells_what_would_be_imported_and_writes_nothing(config: Config, logs: Path):
+    plan = import_logs.plan(config, "messages", logs)
+    assert (len(plan.read.trajectories), len(plan.read.rejects), plan.speakers) == (3, 1, 5)
+    assert not config.data_root.exists()
+
+
+def test_imported_logs_are_credited_like_sampled_ones(config: Config, logs: Path):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    assert annotate_all(config, run) == 3
+    store = Store(config.store_root)
+    credits = store.read("credits", run).to_pylist()
+    totals: dict[str, list[float]] = {}
+    for one in credits:
+        total = totals.setdefault(one["game_id"], [one["v_full"] - one["v_empty"], 0.0])
+        total[1] += one["credit"]
+    assert sorted(one["player"] for one in credits) == ["ann", "ann", "ann", "bob", "bob"]
+    assert all(gain == pytest.approx(total, abs=1e-9) for gain, total in totals.values())
+    assert store.verify(run) == []
+
+
+def test_the_answer_of_an_imported_log_is_its_writers_own_move(config: Config, logs: Path):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    annotate_all(config, run)
+    store = Store(config.store_root)
+    assert {one["answerer"] for one in store.read("games", run).to_pylist()} == {"player"}
+    assert store.read("message_credits", run)["credit"].null_count == 0
+
+
+def test_bad_lines_are_in_the_table_of_rejects(config: Config, logs: Path):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    (reject,) = Store(config.store_root).read("rejects", run).to_pylist()
+    assert (reject["stage"], reject["line"], reject["raw"]) == ("import", 3, "{bad")
+
+
+def test_the_run_is_named_after_format_and_content_unless_the_user_names_it(config: Config, logs: Path):
+    first = import_logs.plan(config, "messages", logs).run
+    assert first.startswith("messages-")
+    assert import_logs.plan(config, "messages", logs).run == first
+    logs.write_text(chat(9, ("ann", "sun")))
+    assert import_logs.plan(config, "messages", logs).run != first
+    named = config.model_copy(update={"run": config.run.model_copy(update={"name": "mine"})})
+    assert import_logs.plan(named, "messages", logs).run == "mine"
+
+
+def test_importing_again_writes_the_same_rows_and_leaves_the_shards_alone(config: Config, logs: Path):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    store = Store(config.store_root)
+    paths = [*store.shards("messages", run), *store.shards("trajectories", run)]
+    before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
+    import_logs.run(import_logs.plan(config, "messages", logs))
+    assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
+
+
+def test_many_logs_are_cut_into_shards(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(import_logs, "SHARD", 2)
+    path = tmp_path / "many.jsonl"
+    path.write_text("\n".join(chat(n, ("ann", f"word {n}"), ("bob", "rain")) for n in range(5)))
+    run = import_logs.run(import_logs.plan(config, "messages", path))
+    store = Store(config.store_root)
+    assert [p.name for p in store.shards("trajectories", run)] == [f"part-imported-{n:05d}.parquet" for n in range(3)]
+    assert store.read("trajectories", run).num_rows == 5
+    assert annotate_all(config, run) == 5
+    assert store.verify(run) == []
