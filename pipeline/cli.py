@@ -61,7 +61,7 @@ def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False
         _say(
             f"run {resolved.run_id}: {len(planned.tasks)} tasks, {sum(len(s.rollouts) for s in planned.shards)} "
             f"rollouts in {len(planned.shards)} shards, {len(planned.shards) - len(waiting)} already done; "
-            f"at most {planned.most_tokens:,} generated tokens"
+            f"at most {planned.most_tokens:,} generated tokens with one helper a turn"
         )
         return
     from flows.common import light

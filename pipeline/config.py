@@ -151,14 +151,14 @@ def load_config(
     A `[team]` with `file = "team.toml"` is read from there. Raises UserError with the field's name.
     """
     values: dict[str, Any] = dict(base or {})
-    if file is not None:
-        _merge(values, _read_toml(file))
-    for override in overrides:
-        _merge(values, _parse_override(override))
-    team = values.get("team")
-    if isinstance(team, dict) and "file" in team:
-        rest = {key: value for key, value in team.items() if key != "file"}
-        values["team"] = _merge(_read_toml(Path(str(team["file"]))), rest)
+    layers = [_read_toml(file)] if file is not None else []
+    for layer in (*layers, *map(_parse_override, overrides)):
+        team = layer.get("team")
+        if isinstance(team, dict) and "file" in team:  # a whole team: it takes the place of what was there
+            values.pop("team", None)
+            rest = {key: value for key, value in team.items() if key != "file"}
+            layer["team"] = _merge(_read_toml(Path(str(team["file"]))), rest)
+        _merge(values, layer)
     try:
         return Config.model_validate(values)
     except ValidationError as error:

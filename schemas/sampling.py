@@ -104,7 +104,7 @@ MESSAGES = Table(
             column("kind", TEXT, "system prompt, task, an agent's message or a tool's result"),
             column("context", INTS, "message indices that were in view when it was written"),
             column("text", TEXT, "what was said"),
-            column("examples", TEXT, "few-shot turns of a system prompt, JSON list of role, content", null=True),
+            column("examples", TEXT, "worked examples of a system prompt, JSON list of [said, answered]", null=True),
             column("is_outcome", pa.bool_(), "whether the answer is read from it"),
             column("prompt_ids", INTS, "prompt as sent to the sampler", unit="token ids", null=True),
             column("completion_ids", INTS, "completion as sampled", unit="token ids", null=True),

@@ -81,6 +81,7 @@ def build_game(
     config: AnnotateConfig,
     answerer: str,
     scorer: str,
+    window: int,
     roles: Mapping[str, str] | None = None,
 ) -> Game | None:
     """The game of one trajectory, or None when nobody but the answering message could be masked.
@@ -93,9 +94,12 @@ def build_game(
     by_index = {int(row["message_index"]): row for row in messages}
     outcome = next((row for row in messages if row["is_outcome"]), None)
     last = outcome or _last_turn(messages)
-    context = [int(i) for i in (last["context"] or ())] if last is not None else []
-    if last is not None and (outcome is None or answerer == "player"):
-        context = [*context, int(last["message_index"])]
+    if outcome is None and trajectory["origin"] == "imported":
+        context = sorted(by_index)
+    else:
+        context = [int(i) for i in (last["context"] or ())] if last is not None else []
+        if last is not None and (outcome is None or answerer == "player"):
+            context = [*context, int(last["message_index"])]
     reader = str(last["agent"]) if last is not None and trajectory["origin"] != "imported" else ""
     system = next((r for r in messages if r["kind"] == "system" and r["agent"] == reader), None)
     view = tuple(
@@ -110,7 +114,7 @@ def build_game(
     identity = {
         "trajectory": trajectory["trajectory_id"], "text": trajectory["text_digest"], "players": players,
         "value": config.value, "cue": config.cue, "masking": config.masking, "view": "answerer",
-        "answerer": answerer, "scorer": scorer, "target": target, "neutral": NEUTRAL,
+        "answerer": answerer, "scorer": scorer, "target": target, "neutral": NEUTRAL, "window": window,
     }  # fmt: skip
     return Game(
         game_id="v" + digest(identity, 20),

@@ -65,6 +65,8 @@ def fit(game: Game, tokenizer: Any, cue: str, room: int) -> tuple[Game, float]:
     if len(full) <= room:
         return game, 0.0
     counts = [len(ids) for ids in encode(tokenizer, [m.text for m in game.view])]
+    if not sum(counts):
+        return game, 0.0  # nothing can be cut: `ask` refuses it
     budget = room - (len(full) - sum(counts))
     view = game.view
     for slack in (0, 16, 64, 256):  # cutting moves token borders; a second pass with some slack settles it

@@ -40,6 +40,7 @@ class Shard:
     """One shard of trajectories of the run, to be annotated by one specification."""
 
     source: str
+    spec: str
     name: str
     fingerprint: str
 
@@ -78,13 +79,16 @@ def plan(config: Config, run: str) -> AnnotatePlan:
         raise UserError(f"run {run!r} has no trajectories; runs here: {known}")
     path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
     scorer = digest([*fingerprint(path), config.model.dtype])
-    spec = digest([config.annotate.model_dump(mode="json"), scorer, config.model.max_model_len], 8)
+    section = config.annotate.model_dump(mode="json")
+    # Which trajectories are asked for is no part of a game: a wider choice takes the place of a narrower one.
+    chosen = {key: section.pop(key) for key in ("on", "limit")}
+    spec = digest([section, scorer, config.model.max_model_len], 8)
     shards = []
     for name in names:
         if name.startswith("solo-"):
             continue
         source = store.shard_fingerprint("trajectories", run, name)
-        shards.append(Shard(name, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, source])))
+        shards.append(Shard(name, spec, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, chosen, source])))
     return AnnotatePlan(config, run, scorer, tuple(shards))
 
 
@@ -97,29 +101,32 @@ def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
         trajectories = trajectories.filter(pc.field("success"))
     trajectories = trajectories.slice(0, config.limit)
     messages = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
-    messages = messages.filter(pc.field("trajectory_id").isin(trajectories["trajectory_id"]))
+    messages = messages.filter(pc.field("trajectory_id").isin(_texts(trajectories["trajectory_id"])))
     by_trajectory: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows(messages.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
         by_trajectory[row["trajectory_id"]].append(row)
     tasks = store.read("tasks", plan.run, columns=["task_id", "references"])
     references = dict(zip(tasks["task_id"].to_pylist(), tasks["references"].to_pylist(), strict=True))
     roles = {agent.name: agent.role for agent in plan.config.team.agents}
+    window = plan.config.model.max_model_len
     games: list[Game] = []
     rejects: list[dict[str, Any]] = []
     for row in rows(trajectories):
         target = (references.get(row["task_id"]) or [""])[0]
         answerer = _answerer(config.answerer, row["topology"])
-        game = build_game(row, by_trajectory[row["trajectory_id"]], target, config, answerer, plan.scorer, roles)
+        game = build_game(
+            row, by_trajectory[row["trajectory_id"]], target, config, answerer, plan.scorer, window, roles
+        )
         reason = _unplayable(game, target)
         if reason:
-            rejects.append(_reject(row["trajectory_id"], reason))
+            rejects.append(_reject(shard, row["trajectory_id"], reason))
         elif game is not None:
             games.append(game)
     return Games(tuple(games), tuple(rejects))
 
 
 def ask_all(
-    plan: AnnotatePlan, games: Sequence[Game], tokenizer: Any
+    plan: AnnotatePlan, shard: Shard, games: Sequence[Game], tokenizer: Any
 ) -> Iterator[tuple[list[Asked], list[dict[str, Any]]]]:
     """The scoring requests, chunk by chunk, and the games that cannot be asked for."""
     for chunk in chunks(games):
@@ -128,7 +135,7 @@ def ask_all(
             try:
                 asked.append(ask(game, tokenizer, plan.config.annotate.cue, plan.config.model.max_model_len))
             except ValueError as error:
-                rejects.append(_reject(game.trajectory_id, str(error)))
+                rejects.append(_reject(shard, game.trajectory_id, str(error)))
         yield asked, rejects
 
 
@@ -136,7 +143,7 @@ def cost(plan: AnnotatePlan, tokenizer: Any) -> dict[str, int]:
     """What the pending shards would cost: games, coalitions, prompt tokens, and tokens with prefixes shared."""
     total = {"games": 0, "coalitions": 0, "prompt_tokens": 0, "distinct_tokens": 0}
     for shard in plan.pending:
-        for asked, _ in ask_all(plan, games_of(plan, shard).games, tokenizer):
+        for asked, _ in ask_all(plan, shard, games_of(plan, shard).games, tokenizer):
             every, distinct = tokens(asked)
             total["games"] += len(asked)
             total["coalitions"] += sum(len(one.requests) for one in asked)
@@ -156,7 +163,7 @@ def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
     if found.games:
         engine = engine_for(config.model, config.data_root)
         engine.reset_prefix_cache()
-        for asked, refused in ask_all(plan, found.games, engine.tokenizer):
+        for asked, refused in ask_all(plan, shard, found.games, engine.tokenizer):
             coalitions += evaluate(asked, engine, done)
             played += asked
             rejects += refused
@@ -202,7 +209,8 @@ def credit_table(games: Sequence[Game], coalitions: pa.Table, estimator: str) ->
 def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) -> pa.Table:
     """The rows of `message_credits`: an agent's credit over the messages that it wrote.
 
-    The answering message of an `answerer = outcome` game belongs to no player: its credit is null.
+    The answering message of an `answerer = outcome` game belongs to no player, and an agent that the answering agent
+    never heard is none: their credits are null.
     """
     declared = schemas.TABLES["message_credits"]
     if not games:
@@ -214,6 +222,7 @@ def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) 
     turns = _frame(messages.filter(pc.field("role") == "assistant").select(names))
     turns = turns.join(index, on="trajectory_id").sort("trajectory_id", "message_index")
     turns = turns.with_columns(redundancy=_redundancy(turns))
+    name = credits["estimator"][0].as_py()
     channel = pl.col("is_outcome") & (pl.col("answerer") == "outcome")
     shared = message_credits(
         turns.filter(~channel), _frame(credits.select(["game_id", "player", "estimator", "credit"]))
@@ -224,9 +233,9 @@ def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) 
         "message_index",
         "agent",
         "redundancy",
-        estimator=pl.lit(credits["estimator"][0].as_py()),
+        estimator=pl.lit(name),
     )
-    return pl.concat([shared, answers], how="diagonal").to_arrow()
+    return pl.concat([shared.with_columns(pl.col("estimator").fill_null(name)), answers], how="diagonal").to_arrow()
 
 
 def _redundancy(turns: pl.DataFrame) -> pl.Series:
@@ -242,6 +251,11 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
+
+
+def _texts(column: pa.ChunkedArray) -> pa.Array:
+    """A column as a value set that keeps its type when it is empty."""
+    return pa.array(column.to_pylist(), type=column.type)
 
 
 def _answerer(asked: str, topology: str) -> str:
@@ -262,8 +276,14 @@ def _unplayable(game: Game | None, target: str) -> str | None:
     return None
 
 
-def _reject(trajectory: str, reason: str) -> dict[str, Any]:
-    return {"stage": "annotate", "file": f"trajectory {trajectory}", "line": 0, "reason": reason, "raw": None}
+def _reject(shard: Shard, trajectory: str, reason: str) -> dict[str, Any]:
+    return {
+        "stage": f"annotate {shard.spec}",
+        "file": f"trajectory {trajectory}",
+        "line": 0,
+        "reason": reason,
+        "raw": None,
+    }
 
 
 def _leak(game: Game) -> float:

@@ -11,7 +11,7 @@ from pipeline.ids import digest
 from pipeline.importers import importer
 from pipeline.importers.base import Imported
 from pipeline.stages.common import ALGORITHM_VERSION
-from pipeline.stages.sample import reject_row, writer
+from pipeline.stages.sample import claim, reject_row, writer
 from pipeline.store import Store
 
 SHARD = 512
@@ -43,17 +43,22 @@ def plan(config: Config, name: str, path: Path) -> ImportPlan:
 
 def run(plan: ImportPlan) -> str:
     """Write the run: tasks, messages and trajectories, shard by shard. Returns the run's id."""
-    store, read = Store(plan.config.store_root), plan.read
-    store.sweep(plan.run)
+    store = Store(plan.config.store_root)
+    with store.lock(plan.run):
+        _write(store, plan)
+    return plan.run
+
+
+def _write(store: Store, plan: ImportPlan) -> None:
+    read = plan.read
     config = plan.config.model_dump(mode="json")
     config["run"]["name"] = plan.run
-    spec = digest([plan.format, plan.path])
-    store.write_manifest(
-        plan.run, {"kind": "import", "format": plan.format, "path": plan.path, "spec": spec, "config": config}
-    )
+    spec = digest([plan.format, read.trajectories, read.messages, read.rejects])
+    manifest = {"kind": "import", "format": plan.format, "path": plan.path, "spec": spec, "config": config}
+    claim(store, plan.run, manifest)
+    store.sweep(plan.run)
     tasks = {row["task_id"]: row for row in read.tasks}
-    content = digest([read.trajectories, read.rejects])
-    write = writer(store, plan.run, "00000", content)
+    write = writer(store, plan.run, "00000", spec)
     write("tasks", list(tasks.values()))
     if read.rejects:
         write("rejects", [reject_row(reject, "import") for reject in read.rejects])
@@ -70,4 +75,3 @@ def run(plan: ImportPlan) -> str:
         write = writer(store, plan.run, shard, fingerprint)
         write("messages", rows)
         write("trajectories", part)
-    return plan.run

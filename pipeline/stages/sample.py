@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import schemas
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.ids import digest
+from pipeline.ids import digest, file_digest
 from pipeline.models import fingerprint, resolve_model
 from pipeline.plugins import load_dotted
 from pipeline.sampling import Played, Rollout, message_rows, play, rollouts, trajectory_row
@@ -45,6 +46,8 @@ class SamplePlan:
     rejects: tuple[Reject, ...]
     policy_id: str
     policy: dict[str, Any]
+    spec: str
+    """Digest of all that the rows depend on: configuration, tasks, documents, policy, seed."""
     shards: tuple[Shard, ...]
 
     @property
@@ -55,7 +58,7 @@ class SamplePlan:
 
     @property
     def most_tokens(self) -> int:
-        """Upper bound of the tokens that the pending shards generate."""
+        """The most tokens that the pending shards generate if no turn calls more than one helper."""
         turns, tokens = self.config.team.max_turns, self.config.sample.max_tokens
         alone = sum(len(s.rollouts) for s in self.pending if s.rollouts[0].origin == "solo")
         teams = sum(len(s.rollouts) for s in self.pending) - alone
@@ -90,39 +93,48 @@ def plan(config: Config) -> SamplePlan:
         "version": 0,
     }
     policy_id = "p" + digest([weights, tokenizer])
-    spec = digest(config.sampling())
+    documents = sorted({file for tool in config.team.tools.values() for file in _files(tool.documents)})
+    rules = digest([config.sampling(), [file_digest(Path(file)) for file in documents]])
+    spec = digest([rules, policy_id, [task.task_id for task in tasks]])
     shards = []
     origins = [("sampled", team)] + ([("solo", solo)] if config.sample.solo else [])
     for origin, _ in origins:
-        every = rollouts(tasks, config.sample, config.run.seed, policy_id, spec, origin)
+        every = rollouts(tasks, config.sample, config.run.seed, policy_id, rules, origin)
         step = max(1, config.sample.shard_size // config.sample.group_size) * config.sample.group_size
         for number, start in enumerate(range(0, len(every), step)):
             part = tuple(every[start : start + step])
-            print_of = digest([ALGORITHM_VERSION, spec, policy_id, [r.trajectory_id for r in part]])
+            print_of = digest([ALGORITHM_VERSION, [r.trajectory_id for r in part]])
             shards.append(Shard(f"{origin}-{number:05d}", number, part, print_of))
-    return SamplePlan(config, team, solo, tuple(tasks), tuple(rejects), policy_id, policy, tuple(shards))
+    return SamplePlan(config, team, solo, tuple(tasks), tuple(rejects), policy_id, policy, spec, tuple(shards))
 
 
 def prepare(plan: SamplePlan) -> None:
     """Write the run's manifest, tasks, policy and rejects; refuse a run whose configuration was another."""
     config, store = plan.config, Store(plan.config.store_root)
     run = config.run_id
-    old = store.manifest(run)
-    spec = digest(config.sampling())
-    if old and old.get("spec") != spec:
-        raise UserError(
-            f"run {run!r} was sampled with another configuration; give this one a name of its own "
-            f"(--set run.name=NAME), remove the old one (apportion runs remove {run}), or run it as it was"
-        )
+    claim(store, run, {"kind": "sample", "spec": plan.spec, "config": config.model_dump(mode="json")})
     store.sweep(run)
-    if not old:
-        store.write_manifest(run, {"kind": "sample", "spec": spec, "config": config.model_dump(mode="json")})
-    print_of = digest([ALGORITHM_VERSION, spec, plan.policy_id])
-    write = writer(store, run, "00000", print_of)
+    write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))
     write("tasks", [_task_row(task) for task in plan.tasks])
     write("policies", [{"policy_id": plan.policy_id, **plan.policy}])
     if plan.rejects:
         write("rejects", [reject_row(reject, "tasks") for reject in plan.rejects])
+
+
+def claim(store: Store, run: str, manifest: dict[str, Any]) -> None:
+    """Bind the run's name to what it is made of; refuse a name that is bound to something else."""
+    old = store.manifest(run)
+    if old and old.get("spec") != manifest["spec"]:
+        raise UserError(
+            f"run {run!r} exists and was made from another configuration, tasks or logs; give this one a name of its "
+            f"own (--set run.name=NAME), remove the old one (apportion runs remove {run}), or repeat it as it was"
+        )
+    if not old:
+        store.write_manifest(run, manifest)
+
+
+def _files(documents: str | list[str]) -> list[str]:
+    return [documents] if isinstance(documents, str) else documents
 
 
 def run_shard(plan: SamplePlan, shard: Shard) -> list[Played]:

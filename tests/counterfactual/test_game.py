@@ -40,7 +40,8 @@ LOG = [
 def build(messages: list[dict[str, Any]] = MESSAGES, answerer: str = "outcome", **more: Any) -> Game | None:
     config = AnnotateConfig(**{key: more.pop(key) for key in ("masking", "cue", "on", "limit") if key in more})
     target, scorer, roles = more.pop("target", "rain"), more.pop("scorer", "s"), more.pop("roles", None)
-    return build_game({**TRAJECTORY, **more}, messages, target, config, answerer, scorer, roles)
+    window = more.pop("window", 512)
+    return build_game({**TRAJECTORY, **more}, messages, target, config, answerer, scorer, window, roles)
 
 
 def game(*args: Any, **more: Any) -> Game:

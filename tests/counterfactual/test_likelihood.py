@@ -90,6 +90,14 @@ def test_longest_messages_are_cut_in_the_middle_and_the_short_ones_left():
     assert share == pytest.approx(1 - sum(len(m.text) for m in fitted.view) / (4 + 5 + 902 + 5))
 
 
+def test_no_more_is_cut_than_needed():
+    made = game("a" * 3000, "b" * 3000)
+    room = 500
+    asked = ask(made, TOKENIZER, "answer:", room)
+    longest = max(len(request.ids) for request in asked.requests)
+    assert room - 8 * len(made.view) - 2 <= longest + 1 <= room
+
+
 def test_what_fits_is_left_alone():
     made = game("a", "b")
     assert fit(made, TOKENIZER, "answer:", 200) == (made, 0.0)

@@ -103,7 +103,7 @@ def test_a_prompt_already_in_the_cache_is_never_read_from_uninitialised_memory(r
 
 
 def test_seeded_sampling_beyond_one_scheduler_step(road: Road):
-    """More prompt tokens than vLLM schedules at once: no prompt may be cut in two, and seeds make samples repeatable."""
+    """More prompt tokens than vLLM schedules at once: no prompt may be cut in two; a seed repeats its sample."""
     engine = engine_for(road.config.model, road.config.data_root)
     prompts = [tuple(range(1000 + 7 * i, 1000 + 7 * i + 150)) for i in range(32)]
     requests = [SampleRequest(prompt, max_tokens=2, seed=i, temperature=0.7) for i, prompt in enumerate(prompts)]

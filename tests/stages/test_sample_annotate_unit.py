@@ -202,6 +202,22 @@ def test_on_all_credits_the_failures_as_well(tmp_path: Path, engine: ScriptedEng
     assert Store(config.store_root).verify("r") == []
 
 
+def test_leak_is_the_share_of_a_players_words_that_others_repeat(tmp_path: Path, engine: ScriptedEngine):
+    def leaks(folder: str, told: str, repeated: str) -> set[float]:
+        said = {"I reckon": told, "I guess": repeated}
+        engine.reply = lambda prompt: next(
+            (text for key, text in said.items() if key in prompt), "ask left: a\nask right: b"
+        )
+        (tmp_path / folder).mkdir()
+        config = configured(tmp_path / folder, annotate={"on": "all"})
+        sample_all(config)
+        annotate_all(config)
+        return {one["leak"] for one in rows(config, "games")}
+
+    assert leaks("quoted", "the red fox sleeps", "I heard the red fox sleeps") == {1.0}
+    assert leaks("fresh", "the red fox sleeps", "no idea at all") == {0.0}
+
+
 def test_limit_bounds_the_games_of_a_shard(tmp_path: Path, engine: ScriptedEngine):
     config = configured(tmp_path, annotate={"limit": 1})
     sample_all(config)
@@ -264,7 +280,7 @@ def test_another_configuration_of_the_same_name_is_refused_with_three_cures(tmp_
     with pytest.raises(UserError) as caught:
         sample_all(configured(tmp_path, sample={"group_size": 2, "shard_size": 4, "temperature": 0.1}))
     line = str(caught.value)
-    assert "run 'r' was sampled with another configuration" in line
+    assert "run 'r' exists and was made from another configuration" in line
     for cure in ("--set run.name=NAME", "apportion runs remove r", "run it as it was"):
         assert cure in line
 
@@ -279,7 +295,7 @@ def test_trajectories_that_cannot_be_played_are_set_aside_with_the_reason(tmp_pa
     config = configured(tmp_path, annotate={"on": "all"})
     sample_all(config)
     assert annotate_all(config)[1] == 0
-    found = [one for one in rows(config, "rejects") if one["stage"] == "annotate"]
+    found = [one for one in rows(config, "rejects") if one["stage"].startswith("annotate")]
     assert len(found) == 8
     assert all("nobody but the answering message spoke" in one["reason"] for one in found)
     assert annotate_all(config)[0] == []

@@ -174,3 +174,27 @@ def test_calls_side_by_side_in_a_topology_of_ones_own():
     rounds = drive(Everyone(), talk, lambda turn: turn.agent)
     assert [[turn.agent for turn in turns] for turns in rounds] == [["left", "right"], ["boss"]]
     assert [talk.messages[i].text for i in by(talk, "boss")[0].context[1:]] == ["left", "right"]
+
+
+def test_calls_inside_calls_get_their_own_messages_back():
+    def leaf(talk: Conversation, said: int) -> Generator[list[Turn], list[Message], Message]:
+        (message,) = yield [talk.turn("left", [said], talk.new_call())]
+        return message
+
+    def pair(talk: Conversation, *said: int) -> Generator[list[Turn], list[Message], Message]:
+        reports = yield from together([leaf(talk, one) for one in said])
+        assert [report.context[-1] for report in reports] == list(said)
+        return reports[-1]
+
+    class Tree:
+        name, answerer = "tree", "player"
+
+        def play(self, talk: Conversation) -> Play:
+            results = yield from together([pair(talk, 0, 1), pair(talk, 2, 3)])
+            assert [result.context[-1] for result in results] == [1, 3]
+            talk.answer(results[0], "done")
+
+    talk = conversation()
+    rounds = drive(Tree(), talk, lambda turn: "x")
+    assert [len(turns) for turns in rounds] == [4]
+    assert talk.final_answer == "done"
