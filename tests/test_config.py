@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,40 @@ def test_team_file_is_merged_below_what_stands_beside_it(tmp_path: Path):
     assert (config.team.name, config.team.max_turns) == ("duo", 4)
     assert [agent.name for agent in config.team.agents] == ["boss"]
     assert (config.team.tools["find"].k, config.team.tools["find"].documents) == (2, "d.txt")
+
+
+@pytest.mark.parametrize("by", ["set", "config file"])
+def test_team_file_takes_the_place_of_a_stored_team_whole(tmp_path: Path, by: str):
+    stored = load_config(
+        None,
+        (
+            "team.name=old",
+            "team.max_turns=9",
+            f"team.agents=[{PLANNER}]",
+            'team.tools.find={kind="search", documents="old.txt"}',
+            'team.solo={name="alone", role="solo"}',
+            "sample.group_size=7",
+        ),
+    ).model_dump(mode="json")
+    before = deepcopy(stored)
+    team = tmp_path / "team.toml"
+    team.write_text(
+        'name = "new"\n[tools.look]\nkind = "search"\ndocuments = "new.txt"\n'
+        '[[agents]]\nname = "chief"\nrole = "planner"\n'
+    )
+    file = None
+    if by == "config file":
+        file = tmp_path / "run.toml"
+        file.write_text(f'[team]\nfile = "{team}"\n')
+    first = () if file else (f"team.file={team}",)
+    config = load_config(file, (*first, "team.tools.look.k=3", "team.topology=solo"), stored)
+    expected = load_config(None, (f"team.file={team}",)).team
+    assert config.team.name == "new"
+    assert (config.team.agents, config.team.max_turns, config.team.solo) == (expected.agents, expected.max_turns, None)
+    assert list(config.team.tools) == ["look"]
+    assert (config.team.tools["look"].documents, config.team.tools["look"].k) == ("new.txt", 3)
+    assert (config.team.topology, config.sample.group_size) == ("solo", 7)
+    assert stored == before
 
 
 def test_missing_team_file_is_named(tmp_path: Path):

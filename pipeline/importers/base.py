@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.ids import digest
-from pipeline.tasks.task import Reject, Task
+from pipeline.tasks.task import Reject, Task, task_row
 
 _REJECT_CHARS = 500
 _FINAL_ANSWER = re.compile(r"^[\s*#>_]*final answer\b[\s*_]*:[ \t]*(?P<answer>.*\S)[ \t]*$", re.I | re.M)
@@ -127,18 +127,6 @@ class Collector:
                 found = f"{len(self.rejects)} set aside, the first: {place}: {first.reason}"
             raise UserError(f"{path}: nothing to import as {self.format} ({found}); expected {expected}.")
         return Imported(list(self.tasks.values()), self.trajectories, self.messages, self.rejects)
-
-
-def task_row(task: Task) -> dict[str, Any]:
-    """The row of `tasks`."""
-    return {
-        "task_id": task.task_id,
-        "source": task.source,
-        "split": task.split,
-        "question": task.question,
-        "references": list(task.references),
-        "meta": json.dumps(task.meta, ensure_ascii=False),
-    }
 
 
 def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,7 @@ from pipeline.counterfactual.game import Game, build_game
 from pipeline.counterfactual.likelihood import Asked, ask, chunks, evaluate, tokens
 from pipeline.credit.base import estimator as estimator_named
 from pipeline.credit.base import solve
+from pipeline.credit.interactions import solve_pairs
 from pipeline.credit.messages import leak, message_credits, redundancy
 from pipeline.errors import UserError
 from pipeline.ids import digest
@@ -26,7 +27,7 @@ from pipeline.stages.sample import writer
 from pipeline.store import Store
 from pipeline.teams.load import TOPOLOGIES, load_topology
 
-TABLES = ("games", "coalitions", "message_credits", "rejects")
+TABLES = ("games", "coalitions", "interactions", "message_credits", "rejects")
 MOST_PLAYERS = 10
 """Exact Shapley needs 2^n coalitions."""
 _MESSAGE_COLUMNS = [
@@ -175,6 +176,7 @@ def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
     table = schemas.TABLES["coalitions"].from_rows(coalitions)
     credits = credit_table(games, table, config.annotate.estimator)
     store = Store(config.store_root)
+    store.write_shard("interactions", plan.run, shard.name, interaction_table(games, table), shard.fingerprint)
     authored = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
     shares = message_table(games, credits, authored)
     store.write_shard("message_credits", plan.run, shard.name, shares, shard.fingerprint)
@@ -204,6 +206,24 @@ def credit_table(games: Sequence[Game], coalitions: pa.Table, estimator: str) ->
         solved, on=["game_id", pl.col("player_index").cast(solved.schema["player_index"])], how="left"
     )
     return joined.select(name for name in (*declared.schema.names, "estimator") if name in joined.columns).to_arrow()
+
+
+def interaction_table(games: Sequence[Game], coalitions: pa.Table) -> pa.Table:
+    """The rows of `interactions`: one per pair of players of an exactly solved game, at no further evaluation."""
+    declared = schemas.TABLES["interactions"]
+    if not games:
+        return declared.from_rows([])
+    players = pl.DataFrame(
+        [
+            {"game_id": game.game_id, "trajectory_id": game.trajectory_id, "players": list(game.players)}
+            for game in games
+        ]
+    )
+    solved = solve_pairs(_frame(coalitions.select(["game_id", "kept", "value", "stderr"]))).join(players, on="game_id")
+    named = solved.with_columns(
+        player_a=pl.col("players").list.get(pl.col("a_index")), player_b=pl.col("players").list.get(pl.col("b_index"))
+    )
+    return named.select(declared.schema.names).to_arrow()
 
 
 def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) -> pa.Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pipeline.sampling import Played, Rollout, message_rows, play, rollouts, tra
 from pipeline.stages.common import ALGORITHM_VERSION, engine_for, watcher
 from pipeline.store import Store
 from pipeline.tasks.files import load_tasks
-from pipeline.tasks.task import Reject, Task
+from pipeline.tasks.task import Reject, Task, task_row
 from pipeline.teams.load import Team, load_team
 from pipeline.verifiers import get_verifier
 
@@ -115,7 +114,7 @@ def prepare(plan: SamplePlan) -> None:
     claim(store, run, {"kind": "sample", "spec": plan.spec, "config": config.model_dump(mode="json")})
     store.sweep(run)
     write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))
-    write("tasks", [_task_row(task) for task in plan.tasks])
+    write("tasks", [task_row(task) for task in plan.tasks])
     write("policies", [{"policy_id": plan.policy_id, **plan.policy}])
     if plan.rejects:
         write("rejects", [reject_row(reject, "tasks") for reject in plan.rejects])
@@ -161,17 +160,6 @@ def writer(store: Store, run: str, shard: str, fingerprint: str) -> Any:
         store.write_shard(table, run, shard, schemas.TABLES[table].from_rows(data), fingerprint)
 
     return write
-
-
-def _task_row(task: Task) -> dict[str, Any]:
-    return {
-        "task_id": task.task_id,
-        "source": task.source,
-        "split": task.split,
-        "question": task.question,
-        "references": list(task.references),
-        "meta": json.dumps(task.meta, sort_keys=True, ensure_ascii=False),
-    }
 
 
 def reject_row(reject: Reject, stage: str) -> dict[str, Any]:

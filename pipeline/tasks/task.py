@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,18 @@ class Reject:
     line: int
     reason: str
     text: str
+
+
+def task_row(task: Task) -> dict[str, Any]:
+    """The row of `tasks`."""
+    return {
+        "task_id": task.task_id,
+        "source": task.source,
+        "split": task.split,
+        "question": task.question,
+        "references": list(task.references),
+        "meta": json.dumps(task.meta, sort_keys=True, ensure_ascii=False),
+    }
 
 
 def make_task(

@@ -123,6 +123,14 @@ def test_a_log_without_an_answer_is_viewed_whole(answerer: str):
     assert contents(made, 0b11) == ["Question: Why?\nann: I look\nresult: rain\nbob: It rained"]
 
 
+def test_a_log_without_an_answer_is_viewed_to_its_end_past_the_last_agent():
+    messages = [*LOG, row(4, "bob", "tool", "tool_result", "wet", (0,)), row(5, "user", "user", "message", "And now?")]
+    made = game(messages, answerer="player", origin="imported")
+    assert [message.index for message in made.view] == [0, 1, 2, 3, 4, 5]
+    assert contents(made, 0b11)[0].endswith("bob: It rained\nresult: wet\nuser: And now?")
+    assert contents(made, 0b01)[0].endswith(f"bob: {NEUTRAL}\nresult: {NEUTRAL}\nuser: And now?")
+
+
 def test_a_sampled_conversation_without_an_answer_is_read_by_the_agent_of_the_top_call():
     unanswered = MESSAGES[:8]
     made = game(unanswered)
@@ -152,6 +160,7 @@ def test_roles_are_kept_for_the_players_alone():
         {"cue": "so:"},
         {"masking": "drop"},
         {"answerer": "player"},
+        {"window": 1024},
         {"messages": [MESSAGES[0], *[{**m, "agent": "lisa"} if m["agent"] == "left" else m for m in MESSAGES[1:]]]},
     ],
 )

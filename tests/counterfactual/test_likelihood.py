@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -129,6 +130,14 @@ def test_every_prompt_fits_the_window(lengths: list[int], window: int, letter: s
 def test_fixed_text_beyond_the_window_is_refused_with_the_cure():
     with pytest.raises(ValueError, match=r"trajectory j1: .* context window of 200; raise model\.max_model_len"):
         ask(game("a", system="s" * 400), TOKENIZER, "answer:", 200)
+
+
+@pytest.mark.parametrize("masking", ["placeholder", "drop"])
+def test_fixed_text_beyond_the_window_is_refused_also_where_no_message_has_a_word(masking: str):
+    made = game("", "", system="s" * 400, masking=masking)
+    wordless = replace(made, view=tuple(replace(message, text="") for message in made.view))
+    with pytest.raises(ValueError, match=r"trajectory j1: .* context window of 200; raise model\.max_model_len"):
+        ask(wordless, TOKENIZER, "answer:", 200)
 
 
 def test_cost_counts_shared_prefixes_once():

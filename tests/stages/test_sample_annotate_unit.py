@@ -281,7 +281,7 @@ def test_another_configuration_of_the_same_name_is_refused_with_three_cures(tmp_
         sample_all(configured(tmp_path, sample={"group_size": 2, "shard_size": 4, "temperature": 0.1}))
     line = str(caught.value)
     assert "run 'r' exists and was made from another configuration" in line
-    for cure in ("--set run.name=NAME", "apportion runs remove r", "run it as it was"):
+    for cure in ("--set run.name=NAME", "apportion runs remove r", "repeat it as it was"):
         assert cure in line
 
 
