@@ -152,9 +152,11 @@ def load_config(
     """
     values: dict[str, Any] = dict(base or {})
     layers = [_read_toml(file)] if file is not None else []
-    for layer in (*layers, *map(_parse_override, overrides)):
+    # A team file is a whole team, so single keys of it are set after it, in whichever order they are given.
+    ordered = sorted(overrides, key=lambda override: not override.startswith("team.file="))
+    for layer in (*layers, *map(_parse_override, ordered)):
         team = layer.get("team")
-        if isinstance(team, dict) and "file" in team:  # a whole team: it takes the place of what was there
+        if isinstance(team, dict) and "file" in team:
             values.pop("team", None)
             rest = {key: value for key, value in team.items() if key != "file"}
             layer["team"] = _merge(_read_toml(Path(str(team["file"]))), rest)

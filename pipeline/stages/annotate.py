@@ -30,6 +30,7 @@ from pipeline.teams.load import TOPOLOGIES, load_topology
 TABLES = ("games", "coalitions", "interactions", "message_credits", "rejects")
 MOST_PLAYERS = 10
 """Exact Shapley needs 2^n coalitions."""
+_PLACE = "trajectory "
 _MESSAGE_COLUMNS = [
     "trajectory_id", "message_index", "agent", "role", "kind", "context", "text", "examples", "is_outcome",
     "agent_call_id",
@@ -57,10 +58,8 @@ class AnnotatePlan:
 
     @property
     def pending(self) -> tuple[Shard, ...]:
-        """The shards that do not stand yet."""
-        store = Store(self.config.store_root)
-        tables = (*TABLES, f"credits/estimator={self.config.annotate.estimator}")
-        return tuple(s for s in self.shards if not store.shard_stands(self.run, s.name, s.fingerprint, tables))
+        """The shards that do not stand yet, or whose annotation leaves out a trajectory that is asked for."""
+        return tuple(s for s in self.shards if not _stands(self, s) or _asked_for(self, s) - _done(self, s))
 
 
 @dataclass(frozen=True)
@@ -81,26 +80,25 @@ def plan(config: Config, run: str) -> AnnotatePlan:
     path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
     scorer = digest([*fingerprint(path), config.model.dtype])
     section = config.annotate.model_dump(mode="json")
-    # Which trajectories are asked for is no part of a game: a wider choice takes the place of a narrower one.
-    chosen = {key: section.pop(key) for key in ("on", "limit")}
+    for key in ("on", "limit"):  # which trajectories are asked for is no part of a game
+        del section[key]
     spec = digest([section, scorer, config.model.max_model_len], 8)
     shards = []
     for name in names:
         if name.startswith("solo-"):
             continue
         source = store.shard_fingerprint("trajectories", run, name)
-        shards.append(Shard(name, spec, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, chosen, source])))
+        shards.append(Shard(name, spec, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, source])))
     return AnnotatePlan(config, run, scorer, tuple(shards))
 
 
 def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
-    """Build the games of a shard's trajectories: successes alone, or all."""
+    """Build the games of the trajectories asked for, and of those annotated before: a narrower choice loses nothing."""
     config = plan.config.annotate
     store = Store(plan.config.store_root)
     trajectories = store.read("trajectories", plan.run, shard.source)
-    if config.on == "successes":
-        trajectories = trajectories.filter(pc.field("success"))
-    trajectories = trajectories.slice(0, config.limit)
+    wanted = _asked_for(plan, shard) | _done(plan, shard)
+    trajectories = trajectories.filter(pc.field("trajectory_id").isin(pa.array(sorted(wanted), pa.large_string())))
     messages = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
     messages = messages.filter(pc.field("trajectory_id").isin(_texts(trajectories["trajectory_id"])))
     by_trajectory: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -273,6 +271,31 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return frame
 
 
+def _stands(plan: AnnotatePlan, shard: Shard) -> bool:
+    tables = (*TABLES, f"credits/estimator={plan.config.annotate.estimator}")
+    return Store(plan.config.store_root).shard_stands(plan.run, shard.name, shard.fingerprint, tables)
+
+
+def _asked_for(plan: AnnotatePlan, shard: Shard) -> set[str]:
+    """Ids of the shard's trajectories that the configuration asks for."""
+    config = plan.config.annotate
+    columns = ["trajectory_id", "success"]
+    found = Store(plan.config.store_root).read("trajectories", plan.run, shard.source, columns=columns)
+    if config.on == "successes":
+        found = found.filter(pc.field("success"))
+    return set(found["trajectory_id"].slice(0, config.limit).to_pylist())
+
+
+def _done(plan: AnnotatePlan, shard: Shard) -> set[str]:
+    """Ids of the shard's trajectories that have been annotated, or set aside, by the same specification."""
+    if not _stands(plan, shard):
+        return set()
+    store = Store(plan.config.store_root)
+    played = store.read("games", plan.run, shard.name, columns=["trajectory_id"])["trajectory_id"].to_pylist()
+    aside = store.read("rejects", plan.run, shard.name, columns=["file"])["file"].to_pylist()
+    return {*played, *(place.removeprefix(_PLACE) for place in aside)}
+
+
 def _texts(column: pa.ChunkedArray) -> pa.Array:
     """A column as a value set that keeps its type when it is empty."""
     return pa.array(column.to_pylist(), type=column.type)
@@ -299,7 +322,7 @@ def _unplayable(game: Game | None, target: str) -> str | None:
 def _reject(shard: Shard, trajectory: str, reason: str) -> dict[str, Any]:
     return {
         "stage": f"annotate {shard.spec}",
-        "file": f"trajectory {trajectory}",
+        "file": f"{_PLACE}{trajectory}",
         "line": 0,
         "reason": reason,
         "raw": None,

@@ -26,6 +26,8 @@ class ImportPlan:
     format: str
     path: str
     run: str
+    spec: str
+    """Digest of what the logs say, wherever they lie."""
     read: Imported
 
     @property
@@ -37,8 +39,9 @@ class ImportPlan:
 def plan(config: Config, name: str, path: Path) -> ImportPlan:
     """Read the logs. The run is named after the format and the content, unless the user names it."""
     read = importer(name)(path)
-    content = digest([[t["trajectory_id"], t.get("text_digest")] for t in read.trajectories], 8)
-    return ImportPlan(config, name, str(path), config.run.name or f"{name}-{content}", read)
+    rejects = [[reject.line, reject.reason, reject.text] for reject in read.rejects]
+    spec = digest([name, read.trajectories, read.messages, rejects])
+    return ImportPlan(config, name, str(path), config.run.name or f"{name}-{spec[:8]}", spec, read)
 
 
 def run(plan: ImportPlan) -> str:
@@ -53,15 +56,13 @@ def _write(store: Store, plan: ImportPlan) -> None:
     read = plan.read
     config = plan.config.model_dump(mode="json")
     config["run"]["name"] = plan.run
-    spec = digest([plan.format, read.trajectories, read.messages, read.rejects])
-    manifest = {"kind": "import", "format": plan.format, "path": plan.path, "spec": spec, "config": config}
+    manifest = {"kind": "import", "format": plan.format, "path": plan.path, "spec": plan.spec, "config": config}
     claim(store, plan.run, manifest)
     store.sweep(plan.run)
     tasks = {row["task_id"]: row for row in read.tasks}
-    write = writer(store, plan.run, "00000", spec)
+    write = writer(store, plan.run, "00000", plan.spec)
     write("tasks", list(tasks.values()))
-    if read.rejects:
-        write("rejects", [reject_row(reject, "import") for reject in read.rejects])
+    write("rejects", [reject_row(reject, "import") for reject in read.rejects])
     messages: dict[str, list[dict[str, Any]]] = {}
     for row in read.messages:
         messages.setdefault(row["trajectory_id"], []).append(row)

@@ -116,8 +116,7 @@ def prepare(plan: SamplePlan) -> None:
     write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))
     write("tasks", [task_row(task) for task in plan.tasks])
     write("policies", [{"policy_id": plan.policy_id, **plan.policy}])
-    if plan.rejects:
-        write("rejects", [reject_row(reject, "tasks") for reject in plan.rejects])
+    write("rejects", [reject_row(reject, "tasks") for reject in plan.rejects])
 
 
 def claim(store: Store, run: str, manifest: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, reply, rows, sample_all
 
+from pipeline.config import Config
 from pipeline.stages import annotate
 from pipeline.store import Store
 from pipeline.teams.base import Conversation, Play
@@ -49,6 +50,11 @@ def silent(prompt: str) -> str:
     return "answer: 1"
 
 
+def credits(config: Config) -> dict[tuple[str, str], float]:
+    """Credit by game and player."""
+    return {(one["game_id"], one["player"]): one["credit"] for one in rows(config, "credits")}
+
+
 def test_a_shard_without_a_success_has_no_games_and_stands(tmp_path: Path, engine: ScriptedEngine):
     engine.reply = wrong_from_two_on
     config = configured(tmp_path)
@@ -87,26 +93,35 @@ def test_a_wider_choice_takes_the_place_of_a_narrower_one(
     sample_all(configured(tmp_path))
     assert annotate_all(configured(tmp_path, annotate=narrow))[1] == few
     config = configured(tmp_path, annotate=wide)
-    before = rows(config, "credits")
-    assert annotate_all(config) == (["sampled-00000", "sampled-00001"], many)
+    before = credits(config)
+    redone, _ = annotate_all(config)
+    assert redone
+    assert set(redone) <= {"sampled-00000", "sampled-00001"}
     assert len(rows(config, "games")) == len({one["game_id"] for one in rows(config, "games")}) == many
     assert len(rows(config, "coalitions")) == 8 * many
-    after = rows(config, "credits")
-    assert len(after) == 3 * many
-    assert all(one in after for one in before)
+    assert len(rows(config, "credits")) == len(credits(config)) == 3 * many
+    assert {key: credits(config)[key] for key in before} == pytest.approx(before, abs=1e-12)
     assert annotate_all(config) == ([], 0)
     assert Store(config.store_root).verify("r") == []
+
+
+def test_a_narrower_choice_loses_nothing_and_costs_nothing(tmp_path: Path, engine: ScriptedEngine):
+    sample_all(configured(tmp_path))
+    assert annotate_all(configured(tmp_path, annotate={"on": "all"}))[1] == 8
+    config = configured(tmp_path, annotate={"limit": 1})
+    assert annotate_all(config) == ([], 0)
+    assert len(rows(config, "games")) == 8
 
 
 def test_another_context_window_makes_games_of_its_own(tmp_path: Path, engine: ScriptedEngine):
     config = configured(tmp_path)
     sample_all(config)
     annotate_all(config)
-    first = rows(config, "credits")
+    first = credits(config)
     shorter = configured(tmp_path, model={"path": str(tmp_path / "model"), "max_model_len": 2048})
     assert annotate_all(shorter)[1] == 6
     assert len({one["game_id"] for one in rows(config, "games")}) == len(rows(config, "games")) == 12
-    assert all(one in rows(config, "credits") for one in first)
+    assert {key: credits(config)[key] for key in first} == first
     assert Store(config.store_root).verify("r") == []
 
 
