@@ -41,11 +41,11 @@ As = Annotated[Format, typer.Option("--format", "-f", help="How to print the dat
 
 
 @app.command()
-def demo(config: ConfigFile = None, sets: Sets = None) -> None:
+def demo(sets: Sets = None) -> None:
     """Sample a team on tasks of our own, credit its agents and show what came out."""
     from pipeline.demo import CONFIG, run_demo
 
-    run_demo(_config(config or CONFIG, sets))
+    run_demo(_config(CONFIG, sets))
 
 
 @app.command()
@@ -120,8 +120,12 @@ def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_
     with Bars(), light():
         games = flow(resolved, run)
     _say(f"run {run}: {games} games played now")
-    _print(resolved, _CREDIT_SQL.format(run=run), Format.TABLE)
-    _set_aside(resolved, run)
+    if not games:
+        _say("all that was asked for stands; failures are credited with --set annotate.on=all")
+    section = resolved.annotate
+    where = f"masking = '{section.masking}' AND scorer = '{planned.scorer}' AND cue = $${section.cue}$$"
+    _print(resolved, _CREDIT_SQL.format(run=run, where=where), Format.TABLE)
+    _set_aside(resolved, run, planned.spec)
 
 
 @app.command()
@@ -197,7 +201,11 @@ def runs_verify(
     names = [run] if run else [info.run_id for info in store.runs()]
     bad = 0
     for name in names:
-        problems = store.verify(name)
+        problems = [str(problem) for problem in store.verify(name)]
+        expected = (store.manifest(name) or {}).get("shards", [])
+        found = {path.stem.removeprefix("part-") for path in store.shards("trajectories", name)}
+        if missing := [shard for shard in expected if shard not in found]:
+            problems.append(f"unfinished: {len(missing)} of {len(expected)} shards; give the same command again")
         bad += len(problems)
         for problem in problems:
             _say(f"{name}: {problem}")
@@ -220,7 +228,7 @@ def runs_remove(
 
 _CREDIT_SQL = (
     "SELECT player, role, games, mean_credit, mean_loo, share_positive FROM agent_credit "
-    "WHERE run_id = '{run}' ORDER BY mean_credit DESC"
+    "WHERE run_id = '{run}' AND {where} ORDER BY mean_credit DESC"
 )
 _SUCCESS_SQL = "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' ORDER BY rate DESC"
 
@@ -235,13 +243,15 @@ def main() -> None:
         _fail(str(error), 2)
     except WorkError as error:
         _fail(str(error), 1)
+    except SystemExit as stop:
+        if stop.code == 130:
+            _fail("interrupted; the same command goes on where it stopped", 130)
+        raise
     except Exception as error:
         if os.environ.get("APPORTION_DEBUG"):
             raise
         first = (str(error).strip().splitlines() or ["no message"])[0]
         _fail(f"{type(error).__name__}: {first} (APPORTION_DEBUG=1 shows where)", 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on where it stopped", 1)
 
 
 def _fail(line: str, code: int) -> None:
@@ -290,7 +300,7 @@ def _print(config: Config, query: str, format: Format) -> None:
 def _render(data: pa.Table, format: Format) -> str:
     from pipeline.sql import render
 
-    return render(data, format.value)
+    return render(data, format.value).rstrip("\n")
 
 
 def _show_success(config: Config, run: str) -> None:
@@ -298,11 +308,12 @@ def _show_success(config: Config, run: str) -> None:
     _print(config, _SUCCESS_SQL.format(run=run), Format.TABLE)
 
 
-def _set_aside(config: Config, run: str) -> None:
+def _set_aside(config: Config, run: str, spec: str) -> None:
     from pipeline.sql import query as ask
 
     text = (
-        f"SELECT reason, count(*)::INT AS n FROM rejects WHERE run_id = '{run}' GROUP BY reason ORDER BY n DESC LIMIT 3"
+        f"SELECT reason, count(*)::INT AS n FROM rejects WHERE run_id = '{run}' AND stage = 'annotate {spec}' "
+        "GROUP BY reason ORDER BY n DESC LIMIT 3"
     )
     for row in ask(config.store_root, text).to_pylist():
         _say(f"set aside: {row['n']} x {row['reason']}")

@@ -135,6 +135,7 @@ class Config(_Section):
     def sampling(self) -> dict[str, Any]:
         """Everything that the sampled rows depend on, and nothing else."""
         dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
+        del dump["model"]["kv_cache_gib"]
         return {**dump, "seed": self.run.seed}
 
     @property
@@ -169,7 +170,7 @@ def load_config(
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text())
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         near = difflib.get_close_matches(file.name, [p.name for p in file.parent.glob("*.toml")], 1)
         hint = f"; did you mean {file.parent / near[0]}?" if near else ""

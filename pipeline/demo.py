@@ -10,8 +10,10 @@ from typing import Any
 from rich.console import Console
 
 from pipeline.config import Config
+from pipeline.errors import UserError
 
 CONFIG = Path("configs/demo.toml")
+WORLD = Path("data/demo")
 TASKS = 40
 
 
@@ -25,15 +27,19 @@ def run_demo(config: Config) -> None:
 
     console = Console(highlight=False, width=int(os.environ.get("COLUMNS", "100")))
     begin = time.perf_counter()
+    if Path(config.tasks.path) != WORLD / "tasks.jsonl":
+        raise UserError(
+            f"demo writes its own tasks to {WORLD}; for tasks of yours: apportion sample --config FILE.toml"
+        )
     world = generate(TASKS, config.run.seed)
-    write(world, Path(config.tasks.path).parent)
+    write(world, WORLD)
     console.print(f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}")
     with Bars(), light():
         run = sample(config)
         _say_success(console, config, run)
         annotate(config, run)
     _say_credit(console, config, run)
-    _say_next(console, run, time.perf_counter() - begin)
+    _say_next(console, config.store_root, run, time.perf_counter() - begin)
 
 
 def _say_success(console: Console, config: Config, run: str) -> None:
@@ -44,7 +50,9 @@ def _say_success(console: Console, config: Config, run: str) -> None:
         f"SELECT team, n, successes, rate, ci_low, ci_high FROM success WHERE run_id = '{run}'",
     )
     rates = {row["origin"]: row["rate"] for row in _ask(config, f"FROM success WHERE run_id = '{run}'")}
-    team, solo = rates["sampled"], rates["solo"]
+    team, solo = rates["sampled"], rates.get("solo")
+    if solo is None:
+        return
     console.print(
         f"The team answers {100 * team:.0f} % of the questions, the same model alone {100 * solo:.0f} %: "
         f"{100 * (team - solo):+.0f} points."
@@ -104,8 +112,8 @@ def _worked(config: Config, run: str) -> list[str]:
     ]
 
 
-def _say_next(console: Console, run: str, seconds: float) -> None:
-    console.print(f"\n[bold]4. Next[/]  ({seconds:.0f} s so far; everything is in data/runs)")
+def _say_next(console: Console, root: Path, run: str, seconds: float) -> None:
+    console.print(f"\n[bold]4. Next[/]  ({seconds:.0f} s so far; everything is in {root})")
     for line in (
         f"apportion sql \"SELECT * FROM agent_credit WHERE run_id = '{run}'\"",
         f"apportion sql \"SELECT agent, text FROM messages WHERE run_id = '{run}' AND kind = 'message' LIMIT 8\"",

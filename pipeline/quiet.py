@@ -26,6 +26,10 @@ _DEFAULTS = {
 }
 
 
+_OURS = "True"
+"""Our own way to write yes, so that what the user has set is told apart."""
+
+
 def hush(data_root: Path, *, hub: bool = False) -> None:
     """Set every default that the user has not set; `hub` lets Hugging Face libraries use the network.
 
@@ -33,12 +37,13 @@ def hush(data_root: Path, *, hub: bool = False) -> None:
     """
     for name, value in _DEFAULTS.items():
         os.environ.setdefault(name, value)
-    os.environ.setdefault("HF_HUB_OFFLINE", "0" if hub else "1")
+    if os.environ.get("HF_HUB_OFFLINE", _OURS) == _OURS:
+        os.environ["HF_HUB_OFFLINE"] = "0" if hub else _OURS
     home = (data_root / "prefect").absolute()
     os.environ.setdefault("PREFECT_HOME", str(home))
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(home / "storage"))
     os.environ.setdefault("PREFECT_MEMO_STORE_PATH", str(home / "memo_store.toml"))
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
-    for name in ("torch", "transformers", "datasets", "httpx", "bm25s", "vllm"):
+    for name in ("torch", "transformers", "datasets", "httpx", "bm25s", "vllm", "EventsWorker"):
         logging.getLogger(name).setLevel(logging.ERROR)

@@ -89,6 +89,10 @@ def _advance(
     except StopIteration:
         _report(progress)
         return
+    except Exception as error:  # a team's or tool's own code: its fault ends its conversation, never the shard
+        one.talk.error = f"{type(error).__name__}: {error}"
+        _report(progress)
+        return
     live.append((one, game, turns))
 
 
@@ -141,7 +145,11 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
     """The row of `trajectories`: the answer, its verdict, and what it cost."""
     talk, rollout = played.talk, played.rollout
     answer = talk.final_answer
-    verdict = verifier.verify(answer, rollout.task.references) if answer else None
+    verdict, fault = None, talk.error or (None if answer else "no answer")
+    try:
+        verdict = verifier.verify(answer, rollout.task.references) if answer else None
+    except Exception as error:  # a verifier of the user's own
+        fault = f"verifier: {type(error).__name__}: {error}"
     return {
         "trajectory_id": rollout.trajectory_id,
         "task_id": rollout.task.task_id,
@@ -160,7 +168,7 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
         "prompt_tokens": sum(len(m.prompt_ids or ()) for m in talk.messages),
         "completion_tokens": sum(len(m.completion_ids or ()) for m in talk.messages),
         "text_digest": digest([m.text for m in talk.messages]),
-        "error": talk.error or (None if answer else "no answer"),
+        "error": fault,
     }
 
 

@@ -17,6 +17,8 @@ GAMES = Table(
             column("players", TEXTS, "players in the order of coalitions.kept"),
             column("player_kind", TEXT, "whether a player is an agent or a single message"),
             column("value_kind", TEXT, "value function"),
+            column("cue", TEXT, "text before the target", null=True),
+            column("window", pa.int32(), "context window that the view was fitted to", unit="tokens", null=True),
             column("masking", TEXT, "what stands for a masked message", null=True),
             column("view", TEXT, "whose context is masked", null=True),
             column("answerer", TEXT, "whether the answering message is the outcome or a player", null=True),

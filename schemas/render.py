@@ -24,18 +24,22 @@ class View:
 VIEWS: tuple[View, ...] = (
     View(
         "agent_credit",
-        "Credit by agent: number of games, mean credit and mean leave-one-out, share of positive credits, extremes.",
+        "Credit by agent and kind of game: number of games, mean credit and leave-one-out, share positive, extremes.",
         "SELECT run_id, estimator, player, role, count(credit) AS games, "
         "avg(credit) AS mean_credit, avg(loo) AS mean_loo, "
         "avg(CASE WHEN credit > 0 THEN 1.0 WHEN credit <= 0 THEN 0.0 END) AS share_positive, "
-        "min(credit) AS min_credit, max(credit) AS max_credit "
-        "FROM credits WHERE player_kind = 'agent' GROUP BY run_id, estimator, player, role",
+        "min(credit) AS min_credit, max(credit) AS max_credit, "
+        "value_kind, masking, answerer, cue, scorer, game_window "
+        "FROM credits LEFT JOIN (SELECT run_id, game_id, value_kind, masking, answerer, cue, scorer, "
+        '"window" AS game_window FROM games) USING (run_id, game_id) '
+        "WHERE credits.player_kind = 'agent' GROUP BY ALL",
     ),
     View(
         "success",
         "Success rate by origin and team with its 95 % Wilson interval; errors counts rollouts that broke off.",
-        "SELECT *, (rate + 1.9207 / n - 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) / (1 + 3.8416 / n) "
-        "AS ci_low, (rate + 1.9207 / n + 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) / (1 + 3.8416 / n) "
+        "SELECT *, greatest(0, (rate + 1.9208 / n - 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) "
+        "/ (1 + 3.8416 / n)) AS ci_low, "
+        "least(1, (rate + 1.9208 / n + 1.96 * sqrt(rate * (1 - rate) / n + 0.9604 / (n * n))) / (1 + 3.8416 / n)) "
         "AS ci_high FROM (SELECT run_id, origin, team, count(success) AS n, "
         "count(*) FILTER (WHERE success) AS successes, "
         "count(*) FILTER (WHERE success) / nullif(count(success), 0) AS rate, "

@@ -14,6 +14,8 @@ from pipeline.teams.base import Conversation, Topology, Turn
 class ByteTokenizer:
     """One token a UTF-8 byte; the template writes every turn as `<role>content</role>` on a line of its own."""
 
+    all_special_tokens: tuple[str, ...] = ()
+
     def __call__(self, texts: Sequence[str], add_special_tokens: bool = True) -> dict[str, list[list[int]]]:
         """Token ids of every text; it has special tokens only to show where one would be put twice."""
         start = [0] if add_special_tokens else []

@@ -41,10 +41,11 @@ class Game:
     examples: tuple[tuple[str, str], ...]
     view: tuple[Shown, ...]
     target: str
+    cue: str
+    window: int
     masking: str
     answerer: str
     scorer: str
-    outcome_index: int | None
 
     def coalition(self, kept: int) -> Chat:
         """The answering agent's chat when only the players of the bitmask `kept` are there."""
@@ -65,6 +66,8 @@ class Game:
             "players": list(self.players),
             "player_kind": "agent",
             "value_kind": "likelihood",
+            "cue": self.cue,
+            "window": self.window,
             "masking": self.masking,
             "view": "answerer",
             "answerer": self.answerer,
@@ -127,10 +130,11 @@ def build_game(
         examples=examples,
         view=view,
         target=target,
+        cue=config.cue,
+        window=window,
         masking=config.masking,
         answerer=answerer,
         scorer=scorer,
-        outcome_index=int(outcome["message_index"]) if outcome else None,
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline.counterfactual.game import Game
 from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.engines.plan import distinct_tokens
-from pipeline.teams.render import encode, prompt_text
+from pipeline.teams.render import encode, harmless, prompt_text
 
 CHUNK_CHARACTERS = 8_000_000
 """Prompt text held at once, to bound memory."""
@@ -43,7 +43,8 @@ def kept_string(mask: int, players: int) -> str:
 
 def ask(game: Game, tokenizer: Any, cue: str, window: int) -> Asked:
     """The 2^n requests of a game: `window` tokens at most, the token that vLLM must generate included."""
-    target = encode(tokenizer, [f" {game.target.strip()}" if cue else game.target.strip()])[0]
+    reference = harmless(tokenizer, game.target.strip())
+    target = encode(tokenizer, [f" {reference}" if cue else reference])[0]
     if not target:
         raise ValueError(f"trajectory {game.trajectory_id}: the reference answer {game.target!r} has no tokens")
     room = window - len(target) - 1

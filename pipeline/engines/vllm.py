@@ -13,7 +13,7 @@ from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreR
 from pipeline.engines.plan import batches, waves
 from pipeline.errors import UserError
 from pipeline.ids import digest
-from pipeline.models import fingerprint
+from pipeline.models import fingerprint, resolve_dtype
 
 CPU_BLOCK = 32
 """Cache block on a CPU: finer than the default of 128, so that shorter prefixes are shared."""
@@ -25,12 +25,6 @@ _CPU_OPTIONS = {
     # A prompt cut in two makes vLLM 0.32 rewind its request's random generator, which a CPU generator cannot do.
     "enable_chunked_prefill": False,
 }
-
-
-def cpu_dtype() -> str:
-    """float32 where the CPU has no bfloat16 arithmetic (it would be emulated, 3 to 5 times slower), else bfloat16."""
-    flags = Path("/proc/cpuinfo").read_text(errors="ignore") if Path("/proc/cpuinfo").exists() else ""
-    return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
 
 
 class VllmEngine:
@@ -45,8 +39,7 @@ class VllmEngine:
             from vllm.platforms import current_platform
 
             on_cpu = current_platform.is_cpu()
-            if dtype == "auto" and on_cpu:
-                dtype = cpu_dtype()
+            dtype = resolve_dtype(dtype)
             _shield_llvmlite()
             options: dict[str, Any] = _CPU_OPTIONS if on_cpu else {}
             if on_cpu:

@@ -21,11 +21,11 @@ from pipeline.credit.interactions import solve_pairs
 from pipeline.credit.messages import leak, message_credits, redundancy
 from pipeline.errors import UserError
 from pipeline.ids import digest
-from pipeline.models import fingerprint, resolve_model
+from pipeline.models import check_window, fingerprint, resolve_dtype, resolve_model
 from pipeline.stages.common import ALGORITHM_VERSION, engine_for, rows, watcher
 from pipeline.stages.sample import writer
 from pipeline.store import Store
-from pipeline.teams.load import TOPOLOGIES, load_topology
+from pipeline.teams.load import load_topology
 
 TABLES = ("games", "coalitions", "interactions", "message_credits", "rejects")
 MOST_PLAYERS = 10
@@ -53,6 +53,8 @@ class AnnotatePlan:
 
     config: Config
     run: str
+    spec: str
+    """Digest of what makes a game: names the shards of this kind of annotation."""
     scorer: str
     shards: tuple[Shard, ...]
 
@@ -78,7 +80,8 @@ def plan(config: Config, run: str) -> AnnotatePlan:
         known = ", ".join(info.run_id for info in store.runs()) or "none yet"
         raise UserError(f"run {run!r} has no trajectories; runs here: {known}")
     path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
-    scorer = digest([*fingerprint(path), config.model.dtype])
+    check_window(path, config.model.max_model_len)
+    scorer = digest([*fingerprint(path), resolve_dtype(config.model.dtype)])
     section = config.annotate.model_dump(mode="json")
     for key in ("on", "limit"):  # which trajectories are asked for is no part of a game
         del section[key]
@@ -89,7 +92,7 @@ def plan(config: Config, run: str) -> AnnotatePlan:
             continue
         source = store.shard_fingerprint("trajectories", run, name)
         shards.append(Shard(name, spec, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, source])))
-    return AnnotatePlan(config, run, scorer, tuple(shards))
+    return AnnotatePlan(config, run, spec, scorer, tuple(shards))
 
 
 def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
@@ -112,7 +115,7 @@ def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
     rejects: list[dict[str, Any]] = []
     for row in rows(trajectories):
         target = (references.get(row["task_id"]) or [""])[0]
-        answerer = _answerer(config.answerer, row["topology"])
+        answerer = _answerer(plan.config, row["origin"])
         game = build_game(
             row, by_trajectory[row["trajectory_id"]], target, config, answerer, plan.scorer, window, roles
         )
@@ -301,12 +304,11 @@ def _texts(column: pa.ChunkedArray) -> pa.Array:
     return pa.array(column.to_pylist(), type=column.type)
 
 
-def _answerer(asked: str, topology: str) -> str:
-    if asked != "auto":
-        return asked
-    if topology in TOPOLOGIES or "." in topology:
-        return load_topology(topology).answerer
-    return "player"
+def _answerer(config: Config, origin: str) -> str:
+    """As asked, else as the run's own topology says; an imported log has none, and its answer is a move."""
+    if config.annotate.answerer != "auto":
+        return config.annotate.answerer
+    return "player" if origin == "imported" else load_topology(config.team.topology).answerer
 
 
 def _unplayable(game: Game | None, target: str) -> str | None:

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from pipeline.config import ModelConfig
 from pipeline.engines.base import Engine
-from pipeline.errors import UserError
 from pipeline.models import resolve_model
 
 ALGORITHM_VERSION = 1
@@ -67,18 +66,10 @@ def engine_for(model: ModelConfig, data_root: Path) -> Engine:
         if key not in _engines:
             from pipeline.engines.vllm import VllmEngine
 
-            check_window(path, model.max_model_len)
             _engines[key] = VllmEngine(
                 path, dtype=model.dtype, max_model_len=model.max_model_len, kv_cache_gib=model.kv_cache_gib
             )
         return _engines[key]
-
-
-def check_window(path: Path, window: int) -> None:
-    """Refuse a context window beyond the model's own, before anything is loaded."""
-    trained = json.loads((path / "config.json").read_text()).get("max_position_embeddings")
-    if trained and window > int(trained):
-        raise UserError(f"config: model.max_model_len = {window}: this model was trained for at most {trained} tokens")
 
 
 def tokenizer_for(model: ModelConfig, data_root: Path) -> Any:

@@ -30,11 +30,6 @@ class ImportPlan:
     """Digest of what the logs say, wherever they lie."""
     read: Imported
 
-    @property
-    def speakers(self) -> int:
-        """Agents that speak in the logs, counted log by log."""
-        return len({(m["trajectory_id"], m["agent"]) for m in self.read.messages if m["role"] == "assistant"})
-
 
 def plan(config: Config, name: str, path: Path) -> ImportPlan:
     """Read the logs. The run is named after the format and the content, unless the user names it."""

@@ -11,7 +11,7 @@ import schemas
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.ids import digest, file_digest
-from pipeline.models import fingerprint, resolve_model
+from pipeline.models import check_window, fingerprint, resolve_model
 from pipeline.plugins import load_dotted
 from pipeline.sampling import Played, Rollout, message_rows, play, rollouts, trajectory_row
 from pipeline.stages.common import ALGORITHM_VERSION, engine_for, watcher
@@ -84,6 +84,7 @@ def plan(config: Config) -> SamplePlan:
     get_verifier(config.tasks.verifier)
     tasks, rejects = gather_tasks(config)
     path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
+    check_window(path, config.model.max_model_len)
     weights, tokenizer = fingerprint(path)
     policy = {
         "base": config.model.path,
@@ -111,7 +112,9 @@ def prepare(plan: SamplePlan) -> None:
     """Write the run's manifest, tasks, policy and rejects; refuse a run whose configuration was another."""
     config, store = plan.config, Store(plan.config.store_root)
     run = config.run_id
-    claim(store, run, {"kind": "sample", "spec": plan.spec, "config": config.model_dump(mode="json")})
+    shards = [shard.name for shard in plan.shards]
+    manifest = {"kind": "sample", "spec": plan.spec, "shards": shards, "config": config.model_dump(mode="json")}
+    claim(store, run, manifest)
     store.sweep(run)
     write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))
     write("tasks", [task_row(task) for task in plan.tasks])

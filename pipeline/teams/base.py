@@ -106,6 +106,8 @@ class Conversation:
 
     def turn(self, agent: str, view: Sequence[int], call_id: int = 0, parent: int | None = None) -> Turn:
         """Ask `agent` for a turn; its own instructions are always in view."""
+        if agent not in self.agents:
+            raise ValueError(f"no agent {agent!r} in the team ({', '.join(self.agents)})")
         return Turn(agent, (self._system[agent], *view), call_id, parent)
 
     def new_call(self) -> int:
@@ -142,7 +144,9 @@ class Conversation:
         )  # fmt: skip
 
     def answer(self, message: Message, text: str) -> None:
-        """`message` is the team's answer, and `text` what it answers."""
+        """`message` is the team's answer, and `text` what it answers; an earlier answer is taken back."""
+        for earlier in self.messages:
+            earlier.is_outcome = False
         message.is_outcome = True
         self.final_answer = text
 

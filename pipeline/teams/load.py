@@ -46,6 +46,8 @@ def load_team(config: TeamConfig) -> tuple[Team, Team]:
         raise UserError(f"config: team.agents: {sorted(doubled)[0]!r} is named twice")
     if config.topology == "planner_workers" and [a.role for a in agents].count("planner") != 1:
         raise UserError("config: team.agents: a planner_workers team needs exactly one agent with role = 'planner'")
+    if config.topology == "solo" and len(agents) != 1:
+        raise UserError(f"config: team.agents: a solo team has one agent, not {len(agents)}")
     tools = {name: _tool(name, tool) for name, tool in config.tools.items()}
     alone = _agent(config.solo, config) if config.solo else Agent("solo", "solo")
     return (
@@ -58,13 +60,21 @@ def load_topology(name: str) -> Topology:
     """A topology by its short name or dotted path."""
     if name in TOPOLOGIES:
         return TOPOLOGIES[name]()
-    if "." not in name:
+    if "." not in name and ":" not in name:
         raise UserError(
             f"config: team.topology = {name!r}: known are {', '.join(sorted(TOPOLOGIES))}, "
             "or the dotted path of your own class"
         )
     made = load_dotted(name)
-    topology: Topology = made() if callable(made) else made
+    try:
+        topology: Topology = made() if callable(made) else made
+    except TypeError as error:
+        raise UserError(f"config: team.topology = {name!r}: it must be made without arguments ({error})") from error
+    lacking = [part for part in ("name", "answerer", "play") if not hasattr(topology, part)]
+    if lacking:
+        raise UserError(f"config: team.topology = {name!r}: it has no {lacking[0]!r}; see examples/dyad.py")
+    if topology.answerer not in ("outcome", "player"):
+        raise UserError(f"config: team.topology = {name!r}: answerer = {topology.answerer!r}; outcome or player")
     return topology
 
 

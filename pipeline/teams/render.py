@@ -44,8 +44,20 @@ def chat(
 
 
 def prompt_text(tokenizer: Any, turns: Chat) -> str:
-    """The chat as the model's own template writes it, ready for the next assistant turn."""
-    return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    """The chat as the model's own template writes it, ready for the next assistant turn.
+
+    Text is only text: a special token spelled out in a message (a forged turn, say) is broken up and has no power.
+    """
+    plain = [{"role": turn["role"], "content": harmless(tokenizer, turn["content"])} for turn in turns]
+    return str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
+
+
+def harmless(tokenizer: Any, text: str) -> str:
+    """`text` with a zero-width space inside every special token that it spells out."""
+    for token in tokenizer.all_special_tokens:
+        if token in text:
+            text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
+    return text
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:

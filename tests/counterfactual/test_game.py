@@ -57,7 +57,7 @@ def contents(made: Game, kept: int) -> list[str]:
 def test_the_view_is_what_the_answering_agent_saw():
     made = game()
     assert [message.index for message in made.view] == [2, 3, 6, 7, 8]
-    assert (made.players, made.reader, made.system, made.outcome_index) == (("boss", "left"), "boss", "Lead.", 9)
+    assert (made.players, made.reader, made.system) == (("boss", "left"), "boss", "Lead.")
     assert made.examples == (("q", "a"),)
 
 
@@ -119,7 +119,7 @@ def test_a_log_without_an_answer_is_viewed_whole(answerer: str):
     made = game(LOG, answerer=answerer, origin="imported")
     assert [message.index for message in made.view] == [0, 1, 2, 3]
     assert made.players == ("ann", "bob")
-    assert (made.reader, made.system, made.outcome_index) == ("", "", None)
+    assert (made.reader, made.system) == ("", "")
     assert contents(made, 0b11) == ["Question: Why?\nann: I look\nresult: rain\nbob: It rained"]
 
 

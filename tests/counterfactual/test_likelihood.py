@@ -24,7 +24,7 @@ def game(*texts: str, target: str = "rain", players: int = 3, masking: str = "dr
     ]
     view = (Shown(0, "user", "task", "user", "Why?", None), *said)
     names = tuple(dict.fromkeys(message.owner for message in said if message.owner))
-    return Game("v1", "j1", "t1", names, {}, "", system, (), view, target, masking, "player", "s", None)
+    return Game("v1", "j1", "t1", names, {}, "", system, (), view, target, "answer:", 512, masking, "player", "s")
 
 
 def test_kept_string_has_one_character_a_player_in_order():

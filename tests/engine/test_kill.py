@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import ROOT, small_overrides
+from roads import ROOT, small_overrides
 
 from flows.annotate import annotate
 from flows.common import light

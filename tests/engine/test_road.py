@@ -6,7 +6,7 @@ import math
 
 import pyarrow.compute as pc
 import pytest
-from conftest import Road
+from roads import Road
 
 from pipeline.counterfactual.likelihood import ask
 from pipeline.engines.base import SampleRequest

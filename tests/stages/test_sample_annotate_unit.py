@@ -13,8 +13,9 @@ from scripted import ScriptedEngine, decoded
 
 from pipeline.config import Config, load_config
 from pipeline.errors import UserError
+from pipeline.models import check_window
 from pipeline.stages import annotate, sample
-from pipeline.stages.common import check_window, watched
+from pipeline.stages.common import watched
 from pipeline.store import Store
 
 TEAM = {
