@@ -243,10 +243,10 @@ def main() -> None:
         _fail(str(error), 2)
     except WorkError as error:
         _fail(str(error), 1)
-    except SystemExit as stop:
-        if stop.code == 130:
-            _fail("interrupted; the same command goes on where it stopped", 130)
-        raise
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:  # 130: Typer's own answer to Ctrl-C
+            raise
+        _fail("interrupted; the same command goes on where it stopped", 130)
     except Exception as error:
         if os.environ.get("APPORTION_DEBUG"):
             raise

@@ -217,11 +217,11 @@ def test_runs_are_listed_shown_and_removed(apportion: Command):
 
 
 def test_interrupt_says_that_the_work_goes_on(apportion: Command, monkeypatch: pytest.MonkeyPatch):
-    def interrupted() -> None:
+    def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "app", interrupted)
-    assert "goes on where it stopped" in apportion.refused(code=1)
+    monkeypatch.setattr("pipeline.stages.sample.plan", interrupted)
+    assert "goes on where it stopped" in apportion.refused("sample", code=130)
 
 
 def test_the_program_itself_ends_with_2_and_one_line(tmp_path: Path):
