@@ -61,7 +61,7 @@ class AnnotatePlan:
     @property
     def pending(self) -> tuple[Shard, ...]:
         """The shards that do not stand yet, or whose annotation leaves out a trajectory that is asked for."""
-        return tuple(s for s in self.shards if not _stands(self, s) or _asked_for(self, s) - _done(self, s))
+        return tuple(s for s in self.shards if (done := _done(self, s)) is None or _asked_for(self, s) - done)
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,10 @@ def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
     config = plan.config.annotate
     store = Store(plan.config.store_root)
     trajectories = store.read("trajectories", plan.run, shard.source)
-    wanted = _asked_for(plan, shard) | _done(plan, shard)
-    trajectories = trajectories.filter(pc.field("trajectory_id").isin(pa.array(sorted(wanted), pa.large_string())))
+    wanted = pa.array(sorted(_asked_for(plan, shard) | (_done(plan, shard) or set())), pa.large_string())
+    trajectories = trajectories.filter(pc.field("trajectory_id").isin(wanted))
     messages = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
-    messages = messages.filter(pc.field("trajectory_id").isin(_texts(trajectories["trajectory_id"])))
+    messages = messages.filter(pc.field("trajectory_id").isin(wanted))
     by_trajectory: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows(messages.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
         by_trajectory[row["trajectory_id"]].append(row)
@@ -274,11 +274,6 @@ def _frame(table: pa.Table) -> pl.DataFrame:
     return frame
 
 
-def _stands(plan: AnnotatePlan, shard: Shard) -> bool:
-    tables = (*TABLES, f"credits/estimator={plan.config.annotate.estimator}")
-    return Store(plan.config.store_root).shard_stands(plan.run, shard.name, shard.fingerprint, tables)
-
-
 def _asked_for(plan: AnnotatePlan, shard: Shard) -> set[str]:
     """Ids of the shard's trajectories that the configuration asks for."""
     config = plan.config.annotate
@@ -289,19 +284,15 @@ def _asked_for(plan: AnnotatePlan, shard: Shard) -> set[str]:
     return set(found["trajectory_id"].slice(0, config.limit).to_pylist())
 
 
-def _done(plan: AnnotatePlan, shard: Shard) -> set[str]:
-    """Ids of the shard's trajectories that have been annotated, or set aside, by the same specification."""
-    if not _stands(plan, shard):
-        return set()
+def _done(plan: AnnotatePlan, shard: Shard) -> set[str] | None:
+    """Ids of the trajectories annotated or set aside by this specification; None where the shard does not stand."""
     store = Store(plan.config.store_root)
+    tables = (*TABLES, f"credits/estimator={plan.config.annotate.estimator}")
+    if not store.shard_stands(plan.run, shard.name, shard.fingerprint, tables):
+        return None
     played = store.read("games", plan.run, shard.name, columns=["trajectory_id"])["trajectory_id"].to_pylist()
     aside = store.read("rejects", plan.run, shard.name, columns=["file"])["file"].to_pylist()
     return {*played, *(place.removeprefix(_PLACE) for place in aside)}
-
-
-def _texts(column: pa.ChunkedArray) -> pa.Array:
-    """A column as a value set that keeps its type when it is empty."""
-    return pa.array(column.to_pylist(), type=column.type)
 
 
 def _answerer(config: Config, origin: str) -> str:

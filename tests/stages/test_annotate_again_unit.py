@@ -30,15 +30,6 @@ class Aside:
         talk.answer(message, message.text)
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    """The engine of both stages."""
-    made = ScriptedEngine(reply)
-    monkeypatch.setattr("pipeline.stages.sample.engine_for", lambda model, root: made)
-    monkeypatch.setattr("pipeline.stages.annotate.engine_for", lambda model, root: made)
-    return made
-
-
 def wrong_from_two_on(prompt: str) -> str:
     """The script, with a wrong answer to the questions 2 and 3, which share the second shard."""
     text = reply(prompt)

@@ -65,15 +65,6 @@ def configured(folder: Path, **sections: dict[str, Any]) -> Config:
     )
 
 
-@pytest.fixture
-def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    """The engine of both stages."""
-    made = ScriptedEngine(reply)
-    monkeypatch.setattr("pipeline.stages.sample.engine_for", lambda model, root: made)
-    monkeypatch.setattr("pipeline.stages.annotate.engine_for", lambda model, root: made)
-    return made
-
-
 def sample_all(config: Config) -> list[str]:
     """Sample what is pending; the names of the shards."""
     plan = sample.plan(config)

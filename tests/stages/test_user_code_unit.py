@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from scripted import ScriptedEngine
-from test_sample_annotate_unit import annotate_all, configured, engine, rows, sample_all  # noqa: F401
+from test_sample_annotate_unit import annotate_all, configured, rows, sample_all
 
 from pipeline.errors import UserError
 from pipeline.store import Store
@@ -36,7 +36,7 @@ class Nobody(Chain):
         yield [talk.turn("nobody", [talk.question])]
 
 
-def test_an_own_topologys_answerer_is_respected(tmp_path: Path, engine: ScriptedEngine):  # noqa: F811
+def test_an_own_topologys_answerer_is_respected(tmp_path: Path, engine: ScriptedEngine):
     engine.reply = lambda prompt: "It is 1"
     team = configured(tmp_path).team.model_dump(mode="json") | {"topology": "test_user_code_unit:Chain"}
     config = configured(tmp_path, team=team, annotate={"on": "all"})
@@ -45,7 +45,7 @@ def test_an_own_topologys_answerer_is_respected(tmp_path: Path, engine: Scripted
     assert {(one["answerer"], tuple(one["players"])) for one in rows(config, "games")} == {("outcome", ("left",))}
 
 
-def test_a_turn_of_an_unknown_agent_ends_its_conversation_with_the_reason(tmp_path: Path, engine: ScriptedEngine):  # noqa: F811
+def test_a_turn_of_an_unknown_agent_ends_its_conversation_with_the_reason(tmp_path: Path, engine: ScriptedEngine):
     team = configured(tmp_path).team.model_dump(mode="json") | {"topology": "test_user_code_unit:Nobody"}
     config = configured(tmp_path, team=team)
     sample_all(config)

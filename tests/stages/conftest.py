@@ -1,0 +1,16 @@
+"""The scripted engine that the stage tests share."""
+
+from __future__ import annotations
+
+import pytest
+from scripted import ScriptedEngine
+from test_sample_annotate_unit import reply
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    """The engine of both stages."""
+    made = ScriptedEngine(reply)
+    monkeypatch.setattr("pipeline.stages.sample.engine_for", lambda model, root: made)
+    monkeypatch.setattr("pipeline.stages.annotate.engine_for", lambda model, root: made)
+    return made
