@@ -1,4 +1,4 @@
-"""Flow: credit the agents of a run, one Prefect task a shard."""
+"""Flow: credit the agents of a run and blame its failures, one Prefect task a shard."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.common import exclusive, opaque, worth_retrying
 from pipeline.config import Config
 from pipeline.stages import annotate as stage
+from pipeline.stages import failures
 
 
 @task(cache_policy=NO_CACHE, task_run_name="annotate {name}", retries=1, retry_condition_fn=worth_retrying)
@@ -16,9 +17,17 @@ def annotate_shard(plan: stage.AnnotatePlan, shard: stage.Shard, name: str) -> i
     return stage.run_shard(plan, shard)
 
 
+@task(cache_policy=NO_CACHE, task_run_name="{name}", retries=1, retry_condition_fn=worth_retrying)
+def failures_shard(plan: failures.FailurePlan, shard: failures.Shard, name: str) -> int:
+    """Work through one shard's failures and commit what was found; a second try starts it afresh."""
+    return failures.run_shard(plan, shard)
+
+
 @flow(name="annotate", persist_result=False)
-def annotate(config: Config, run: str) -> int:
-    """Annotate what is missing of `run`. Returns the number of games just played."""
-    plan = stage.plan(config, run)
+def annotate(config: Config, run: str) -> tuple[int, int]:
+    """Annotate what is missing of `run`. Returns the games just played and the failures just looked at."""
+    credit, blame = stage.plan(config, run), failures.plan(config, run)
     with exclusive(config, run):
-        return sum(annotate_shard(opaque(plan), opaque(shard), shard.name) for shard in plan.pending)
+        games = sum(annotate_shard(opaque(credit), opaque(shard), shard.name) for shard in credit.pending)
+        failed = sum(failures_shard(opaque(blame), opaque(shard), shard.name) for shard in blame.pending)
+    return games, failed

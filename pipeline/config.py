@@ -36,6 +36,9 @@ class ModelConfig(_Section):
     """Context window in tokens; at most what the model was trained for."""
     kv_cache_gib: float = Field(2.0, ge=1)
     """Memory for keys and values on a CPU."""
+    sync_tolerance: float = Field(0.1, gt=0)
+    """After new weights were put into the engine: the largest difference (nats a token) to the checkpoint's own
+    log-probabilities; beyond it the work stops."""
 
 
 class TasksConfig(_Section):
@@ -51,6 +54,8 @@ class TasksConfig(_Section):
     """Column of the question."""
     answer: str = "answer"
     """Column of the reference answer or of the list of its aliases."""
+    offset: int = Field(0, ge=0)
+    """Leave out so many tasks at the start."""
     limit: int | None = Field(None, ge=1)
     verifier: str = "exact"
     """exact, f1, number, math, or a dotted path."""
@@ -104,7 +109,8 @@ class SampleConfig(_Section):
 
 
 class AnnotateConfig(_Section):
-    on: Literal["successes", "all"] = "successes"
+    on: Literal["successes", "all", "none"] = "successes"
+    """Which trajectories get credit."""
     value: Literal["likelihood"] = "likelihood"
     masking: Literal["placeholder", "drop"] = "placeholder"
     answerer: Literal["auto", "outcome", "player"] = "auto"
@@ -116,6 +122,72 @@ class AnnotateConfig(_Section):
     """Credit at most so many trajectories of each shard."""
 
 
+class FailuresConfig(_Section):
+    localizer: Literal["monte_carlo", "value_drop", "none"] = "monte_carlo"
+    """How the first error of a failure is found; `none` leaves failures alone."""
+    rollouts: int = Field(4, ge=1)
+    """monte_carlo: fresh continuations from every prefix."""
+    margin: float = Field(0.05, ge=0, lt=1)
+    """A fall of the value counts as an error only beyond this."""
+    alternatives: int = Field(4, ge=0)
+    """Alternatives that the same agent writes at the first error; 0 localizes without repair."""
+    confirmations: int = Field(4, ge=1)
+    """Fresh continuations of an alternative that won, and of the recorded message beside it."""
+    contrast: bool = True
+    """Also compare siblings of a group that share a prefix and differ in outcome."""
+    limit: int | None = Field(None, ge=1)
+    """Look at so many failures of each shard at most."""
+
+
+class AdvantagesConfig(_Section):
+    method: Literal["grpo", "rloo", "dr_mas", "sharp", "shapley", "success_failure"] = "grpo"
+    unit: Literal["agent", "message"] = "agent"
+    """A training sequence is a whole agent trajectory, stitched, or a single message."""
+
+
+class TrainConfig(_Section):
+    learning_rate: float = Field(1e-5, gt=0)
+    epochs: int = Field(1, ge=1)
+    """Passes over the rows; beyond the first, GRPO's ratios are off policy and clipped."""
+    batch_size: int = Field(32, ge=1)
+    """Sequences (or pairs) of one optimizer step, over all processes."""
+    micro_batch_size: int = Field(8, ge=1)
+    """Sequences (or pairs) computed at once; gradients are accumulated."""
+    beta: float = Field(0.0, ge=0)
+    """GRPO: weight of the KL to the reference policy. DPO: `dpo_beta`."""
+    dpo_beta: float = Field(0.1, gt=0)
+    epsilon: float = Field(0.2, gt=0, lt=1)
+    """Clip range of the ratio, below."""
+    epsilon_high: float | None = Field(None, gt=0)
+    """Clip range above; as below where it is not given."""
+    loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = "dapo"
+    """How token losses are averaged (names as in TRL)."""
+    ratio: Literal["token", "sequence"] = "token"
+    """Importance ratio of each token, or one of the whole sequence (GSPO)."""
+    lora_rank: int = Field(0, ge=0)
+    """0 trains all weights; else adapters of this rank, merged into the checkpoint that is written."""
+    max_grad_norm: float = Field(1.0, gt=0)
+    warmup: float = Field(0.1, ge=0, le=1)
+    """Share of the steps over which the learning rate rises."""
+    processes: int = Field(1, ge=1)
+    """Started through accelerate where more than one."""
+
+
+class ExportConfig(_Section):
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Share of the questions that go to the validation split."""
+    test: float = Field(0.0, ge=0, lt=1)
+    evaluation: str = ""
+    """A task file whose questions must not occur in the export."""
+
+
+class LoopConfig(_Section):
+    iterations: int = Field(5, ge=1)
+    tasks: int = Field(16, ge=1)
+    """Tasks of one iteration; they go round."""
+    trainer: Literal["grpo", "dpo"] = "grpo"
+
+
 class Config(_Section):
     run: RunConfig = RunConfig()
     model: ModelConfig = ModelConfig()
@@ -123,6 +195,11 @@ class Config(_Section):
     team: TeamConfig = TeamConfig()
     sample: SampleConfig = SampleConfig()
     annotate: AnnotateConfig = AnnotateConfig()
+    failures: FailuresConfig = FailuresConfig()
+    advantages: AdvantagesConfig = AdvantagesConfig()
+    train: TrainConfig = TrainConfig()
+    export: ExportConfig = ExportConfig()
+    loop: LoopConfig = LoopConfig()
 
     @property
     def data_root(self) -> Path:
@@ -135,7 +212,8 @@ class Config(_Section):
     def sampling(self) -> dict[str, Any]:
         """Everything that the sampled rows depend on, and nothing else."""
         dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
-        del dump["model"]["kv_cache_gib"]
+        for key in ("kv_cache_gib", "sync_tolerance"):
+            del dump["model"][key]
         return {**dump, "seed": self.run.seed}
 
     @property

@@ -14,15 +14,18 @@ from pipeline.errors import UserError
 
 CONFIG = Path("configs/demo.toml")
 WORLD = Path("data/demo")
+HELD_OUT = WORLD / "heldout"
 TASKS = 40
+HELD_OUT_TASKS = 32
 
 
 def run_demo(config: Config) -> None:
-    """Generate tasks, sample team and solo, credit the successes, and print what came out."""
+    """Sample, credit, blame, repair, export, train by DPO and by GRPO, and compare on tasks never seen."""
     from flows.annotate import annotate
     from flows.common import light
     from flows.sample import sample
     from pipeline.progress import Bars
+    from pipeline.stages.export import run as export
     from pipeline.tasks.multihop import generate, write
 
     console = Console(highlight=False, width=int(os.environ.get("COLUMNS", "100")))
@@ -33,13 +36,84 @@ def run_demo(config: Config) -> None:
         )
     world = generate(TASKS, config.run.seed)
     write(world, WORLD)
+    write(generate(HELD_OUT_TASKS, config.run.seed, "test"), HELD_OUT)
     console.print(f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}")
     with Bars(), light():
         run = sample(config)
         _say_success(console, config, run)
         annotate(config, run)
-    _say_credit(console, config, run)
+        _say_credit(console, config, run)
+        _say_blame(console, config, run)
+        folder = config.data_root / "exports" / run
+        manifest = export(config, [run], folder)
+        _say_export(console, folder, manifest)
+        _train_and_compare(console, config, run)
     _say_next(console, config.store_root, run, time.perf_counter() - begin)
+
+
+def _train_and_compare(console: Console, config: Config, run: str) -> None:
+    """DPO on the pairs and GRPO on the advantages, each from the first policy; all three on held-out tasks."""
+    from flows.sample import sample
+    from pipeline.stages import train
+
+    models = {"before": config.model.path}
+    for kind in ("dpo", "grpo"):
+        try:
+            models[f"after {kind.upper()}"] = str(train.run(train.plan(config, run, kind)))
+        except train.NothingToLearnError as nothing:
+            console.print(f"No {kind.upper()}: {nothing}")
+    for name, model in models.items():
+        sample(held_out(config, f"{run}-{name.split()[-1].lower()}", model))
+    runs = ", ".join(f"'{run}-{name.split()[-1].lower()}'" for name in models)
+    console.print(f"\n[bold]6. Trained[/]  and tried on {HELD_OUT_TASKS} questions about inns and people never seen")
+    _show(
+        console,
+        config,
+        f"SELECT run_id, n, successes, rate, ci_low, ci_high FROM success WHERE run_id IN ({runs}) ORDER BY rate",
+    )
+
+
+def held_out(config: Config, name: str, model: str) -> Config:
+    """The same team with the registers of the held-out world, played by the policy at `model`."""
+    values = config.model_dump(mode="json")
+    values["run"]["name"] = name
+    values["model"]["path"] = model
+    values["tasks"]["path"] = str(HELD_OUT / "tasks.jsonl")
+    values["sample"]["solo"] = False
+    for tool in values["team"]["tools"].values():
+        files = tool["documents"] if isinstance(tool["documents"], list) else [tool["documents"]]
+        tool["documents"] = [str(HELD_OUT / Path(file).name) for file in files]
+    return Config.model_validate(values)
+
+
+def _say_blame(console: Console, config: Config, run: str) -> None:
+    console.print("\n[bold]4. Blamed[/]  the first error of failures, found by continuing every prefix, and repaired")
+    _show(
+        console,
+        config,
+        "SELECT agent, turn, failures, mean_confidence, confirmed_repairs FROM blame "
+        f"WHERE run_id = '{run}' ORDER BY failures DESC, agent, turn",
+    )
+    pair = _ask(
+        config,
+        "SELECT agent, chosen[1].content AS chosen, rejected[1].content AS rejected, chosen_successes, chosen_k, "
+        f"rejected_successes, rejected_k FROM preferences WHERE run_id = '{run}' AND kind = 'first_error' "
+        "ORDER BY margin DESC, weight DESC, pair_id LIMIT 1",
+    )
+    if pair:
+        one = pair[0]
+        console.print(
+            f"A pair: {one['agent']} wrote “{one['rejected']}” ({one['rejected_successes']} of {one['rejected_k']} "
+            f"fresh continuations succeed); better was “{one['chosen']}” ({one['chosen_successes']} of "
+            f"{one['chosen_k']}).",
+            markup=False,
+        )
+
+
+def _say_export(console: Console, folder: Path, manifest: dict[str, Any]) -> None:
+    console.print(f"\n[bold]5. Exported[/]  to {folder}, for datasets, DuckDB and Polars")
+    files = [f"{file['path']} {file['rows']} rows" for file in manifest["files"] if "rows" in file]
+    console.print(", ".join(files), markup=False)
 
 
 def _say_success(console: Console, config: Config, run: str) -> None:
@@ -113,11 +187,12 @@ def _worked(config: Config, run: str) -> list[str]:
 
 
 def _say_next(console: Console, root: Path, run: str, seconds: float) -> None:
-    console.print(f"\n[bold]4. Next[/]  ({seconds:.0f} s so far; everything is in {root})")
+    console.print(f"\n[bold]7. Next[/]  ({seconds:.0f} s so far; everything is in {root})")
     for line in (
         f"apportion sql \"SELECT * FROM agent_credit WHERE run_id = '{run}'\"",
         f"apportion sql \"SELECT agent, text FROM messages WHERE run_id = '{run}' AND kind = 'message' LIMIT 8\"",
         f"apportion runs verify {run}",
+        "apportion loop --config configs/loop.toml",
         "apportion sample --config configs/gsm8k.toml --set tasks.path=YOUR.jsonl --dry-run",
         "apportion import messages YOUR_CHATS.jsonl",
     ):

@@ -8,11 +8,15 @@ import os
 import shutil
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.ids import digest, file_digest
 
 EMBEDDED = "smollm2"
+_NOT_SHAPE = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache")
+PROVENANCE = "apportion.json"
+"""File of a checkpoint trained here that tells which policy it came from."""
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
 
@@ -77,6 +81,19 @@ def _fingerprint(path: Path, stamps: tuple[tuple[str, int, int], ...]) -> tuple[
         digest([[file.name, file_digest(file)] for file in parts]),
         digest([[file.name, file_digest(file)] for file in tokenizer]),
     )
+
+
+def shape_of(path: Path) -> dict[str, Any]:
+    """What of a checkpoint's config.json decides whether its weights fit into an engine started for another."""
+    told: dict[str, Any] = json.loads((path / "config.json").read_text())
+    return {name: value for name, value in told.items() if name not in _NOT_SHAPE}
+
+
+def provenance(path: Path, *names: str) -> dict[str, Any]:
+    """What a checkpoint trained here tells of itself (default: columns `base`, `version`, `parent` of `policies`)."""
+    file = path / PROVENANCE
+    told = json.loads(file.read_text()) if file.is_file() else {}
+    return {name: told[name] for name in names or ("base", "version", "parent") if name in told}
 
 
 def _from_hub(name: str) -> Path:

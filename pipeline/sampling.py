@@ -10,7 +10,7 @@ from pipeline.config import SampleConfig
 from pipeline.engines.base import Engine, SampleRequest
 from pipeline.ids import digest, seed_of
 from pipeline.tasks.task import Task
-from pipeline.teams.base import Conversation, Message, Play, Turn
+from pipeline.teams.base import Conversation, DivergedError, Message, Play, Scripted, Turn
 from pipeline.teams.load import Team
 from pipeline.teams.render import chat, encode, prompt_text
 from pipeline.verifiers.base import Verifier
@@ -26,6 +26,12 @@ class Rollout:
     trajectory_id: str
     group_id: str
     seed: int
+    parent: str | None = None
+    """The trajectory that this one branches from."""
+    branch: int | None = None
+    """Index of the first message that is not the parent's."""
+    script: tuple[Scripted, ...] = ()
+    """Messages to repeat before anything is sampled."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +64,7 @@ def play(
     progress: Callable[[int], None] | None = None,
 ) -> list[Played]:
     """Play every rollout to its end. One engine call a round, for the turns of all live conversations."""
-    played = [Played(rollout, team.talk(rollout.task), team) for rollout in asked]
+    played = [Played(rollout, team.talk(rollout.task, rollout.script), team) for rollout in asked]
     live: list[tuple[Played, Play, list[Turn]]] = []
     for one in played:
         game = team.topology.play(one.talk)
@@ -70,7 +76,7 @@ def play(
             answers = written[start : start + len(turns)]
             start += len(turns)
             if any(message is None for message in answers):
-                one.talk.error = "context window full"
+                one.talk.error = one.talk.error or "context window full"
                 _report(progress)
                 continue
             _advance(one, game, [m for m in answers if m is not None], live, progress)
@@ -102,19 +108,33 @@ def _report(progress: Callable[[int], None] | None) -> None:
 
 
 def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleConfig) -> list[Message | None]:
-    """The messages written for `turns`; None where the prompt leaves no room in the context window."""
-    prompts = encode(engine.tokenizer, [_prompt(engine.tokenizer, one.talk, turn) for one, turn in turns])
+    """The messages written for `turns`; None where the prompt leaves no room in the context window.
+
+    A script's turns are repeated without the engine: in every conversation they come before the sampled ones.
+    """
+    messages: list[Message | None] = [None] * len(turns)
+    fresh: list[int] = []
+    for position, (one, turn) in enumerate(turns):
+        recorded = one.talk.scripted(len(one.talk.messages))
+        if recorded is None:
+            fresh.append(position)
+        else:
+            try:
+                messages[position] = one.talk.write(turn, recorded.text)
+            except DivergedError as error:
+                one.talk.error = str(error)
+    prompts = encode(engine.tokenizer, [_prompt(engine.tokenizer, turns[i][0].talk, turns[i][1]) for i in fresh])
     requests: list[SampleRequest] = []
     fits: list[int] = []
-    for position, ((one, _), prompt) in enumerate(zip(turns, prompts, strict=True)):
+    for position, prompt in zip(fresh, prompts, strict=True):
+        one = turns[position][0]
         room = min(config.max_tokens, engine.max_model_len - len(prompt))
         if room < 1:
             continue
         seed = seed_of(one.rollout.seed, len(one.talk.messages), position_in_round(turns, position))
         requests.append(SampleRequest(prompt, room, seed, config.temperature, config.top_p, config.top_k))
         fits.append(position)
-    messages: list[Message | None] = [None] * len(turns)
-    for position, request, sample in zip(fits, requests, engine.sample(requests), strict=True):
+    for position, request, sample in zip(fits, requests, engine.sample(requests) if requests else [], strict=True):
         one, turn = turns[position]
         message = one.talk.write(turn, sample.text.strip())
         message.prompt_ids = request.prompt_ids
@@ -159,6 +179,8 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
         "team": played.team.name,
         "topology": played.team.topology.name,
         "origin": rollout.origin,
+        "parent_trajectory_id": rollout.parent,
+        "branch_message_index": rollout.branch,
         "removed": [],
         "outcome": verdict.outcome if verdict else 0.0,
         "success": bool(verdict and verdict.success),

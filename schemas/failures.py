@@ -65,7 +65,7 @@ REPAIRS = Table(
         [
             column("trajectory_id", TEXT, "the failed rollout"),
             column("step", pa.int32(), "message index that is replaced"),
-            column("proposal", TEXT, "what chose the step: a localizer's name, or random"),
+            column("proposal", TEXT, "what chose the step: a localizer, random, or sibling (a rollout that won)"),
             column("alternative_index", pa.int32(), "number of the alternative, from 0"),
             column("agent", TEXT, "author of both messages"),
             column("policy_id", TEXT, "model version that wrote the alternative", null=True),
@@ -79,6 +79,8 @@ REPAIRS = Table(
             column("confirmation_successes", pa.int32(), "of these solved", unit="rollouts", null=True),
             column("baseline_k", pa.int32(), "continuations of the recorded message", unit="rollouts", null=True),
             column("baseline_successes", pa.int32(), "of these solved", unit="rollouts", null=True),
+            column("source_trajectory_id", TEXT, "rollout in which the alternative stands", null=True),
+            column("recorded_ids", INTS, "tokens of the recorded message", unit="token ids", null=True),
         ]
     ),
     key=("trajectory_id", "step", "proposal", "alternative_index"),

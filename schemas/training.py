@@ -17,7 +17,7 @@ ADVANTAGES = Table(
             column("method", TEXT, "advantage method"),
             column("parameters", TEXT, "parameters of the method, as a JSON object", null=True),
             column("agent", TEXT, "author of the message"),
-            column("role", TEXT, "role over which the group is normalised", null=True),
+            column("role", TEXT, "role of the author in the team; sharp and shapley compare within it", null=True),
             column("reward_parts", TEXT, "the parts of the reward by name, as a JSON object", null=True),
             column("reward", pa.float64(), "raw reward", null=True),
             column("group_id", TEXT, "group that it was compared within", null=True),

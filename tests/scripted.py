@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
@@ -44,7 +45,7 @@ def hashed_log_p(prefix: str, target: str) -> float:
 class ScriptedEngine:
     """`reply` turns a prompt's text into the next message; `log_p` gives each target byte its log-probability.
 
-    `rounds` and `scored` keep what was asked for, call by call.
+    `rounds`, `scored` and `loaded` keep what was asked for, call by call.
     """
 
     reply: Callable[[str], str] = lambda prompt: ""
@@ -55,6 +56,7 @@ class ScriptedEngine:
     rounds: list[list[SampleRequest]] = field(default_factory=list)
     scored: list[list[ScoreRequest]] = field(default_factory=list)
     resets: int = 0
+    loaded: list[Path] = field(default_factory=list)
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         """The script's replies, cut at `max_tokens` bytes."""
@@ -71,6 +73,12 @@ class ScriptedEngine:
     def reset_prefix_cache(self) -> None:
         """Count the call."""
         self.resets += 1
+
+    def load_weights(self, model: Path) -> None:
+        """Note the folder, forget the cache, be called after it; the script stays."""
+        self.loaded.append(model)
+        self.resets += 1
+        self.fingerprint = f"scripted {model.name}"
 
     def _write(self, request: SampleRequest) -> Sample:
         prompt = decoded(request.prompt_ids)

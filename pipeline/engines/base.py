@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 Progress = Callable[[int], None]
@@ -72,4 +73,13 @@ class Engine(Protocol):
 
     def reset_prefix_cache(self) -> None:
         """Forget cached prefixes, so that a shard starts as it would in a fresh process."""
+        ...
+
+    def load_weights(self, model: Path) -> None:
+        """Put the weights of the checkpoint folder `model` in the place of the engine's own.
+
+        The tokenizer stays, cached prefixes are forgotten, `fingerprint` names the new weights. Raises UserError, and
+        leaves the engine as it was, when the folder is no checkpoint or one of another architecture. That the right
+        weights are there is for `pipeline.engines.sync.check` to prove.
+        """
         ...

@@ -4,23 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
+from pipeline.engines.reload import read_layout
 from pipeline.ids import digest
 from pipeline.models import fingerprint
+
+
+def load(model: Path, dtype: str = "float32") -> Any:
+    """The checkpoint as a transformers model, ready for forward passes."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
+
+
+def target_logprobs(loaded: Any, request: ScoreRequest) -> list[float]:
+    """Log-probabilities (nats) of the request's target tokens, by one forward pass of a transformers model."""
+    import torch
+
+    with torch.inference_mode():
+        logits = loaded(torch.tensor([request.ids])).logits[0].float()
+    logprobs = logits[len(request.prefix_ids) - 1 : -1].log_softmax(-1)
+    values: list[float] = logprobs.gather(1, torch.tensor(request.target_ids)[:, None])[:, 0].tolist()
+    return values
 
 
 class ReferenceEngine:
     """Plain `transformers` forward passes: no cache, no batching, no approximation."""
 
     def __init__(self, model: Path, *, dtype: str = "float32", max_model_len: int = 4096) -> None:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self._model = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
+        self._dtype = dtype
+        self._layout = read_layout(model)
+        self._model = load(model, dtype)
         self.max_model_len = max_model_len
-        self.fingerprint = digest([*fingerprint(model), dtype])
+        weights, self._tokenizer_digest = fingerprint(model)
+        self.fingerprint = digest([weights, self._tokenizer_digest, dtype])
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         """Ancestral sampling with the whole context recomputed for every token."""
@@ -28,23 +51,21 @@ class ReferenceEngine:
 
     def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
         """Log-probabilities of the target tokens by one forward pass each."""
-        import torch
-
         scores = []
         for request in requests:
-            with torch.inference_mode():
-                logits = self._model(torch.tensor([request.ids])).logits[0].float()
-            start = len(request.prefix_ids)
-            logprobs = logits[start - 1 : -1].log_softmax(-1)
-            targets = torch.tensor(request.target_ids)
-            values = logprobs.gather(1, targets[:, None])[:, 0].tolist()
-            scores.append(Score(tuple(values), len(request.ids), 0))
+            scores.append(Score(tuple(target_logprobs(self._model, request)), len(request.ids), 0))
             if progress:
                 progress(1)
         return scores
 
     def reset_prefix_cache(self) -> None:
         """Nothing is cached."""
+
+    def load_weights(self, model: Path) -> None:
+        """Another checkpoint in the place of this one; the tokenizer stays."""
+        self._layout.refuse(model, read_layout(model))
+        self._model = load(model, self._dtype)
+        self.fingerprint = digest([fingerprint(model)[0], self._tokenizer_digest, self._dtype])
 
     def _sample_one(self, request: SampleRequest) -> Sample:
         import torch

@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
 from pipeline.engines.plan import batches, waves
-from pipeline.errors import UserError
+from pipeline.engines.reload import EXTENSION, read_layout
+from pipeline.errors import UserError, WorkError
 from pipeline.ids import digest
 from pipeline.models import fingerprint, resolve_dtype
 
@@ -24,6 +25,7 @@ _CPU_OPTIONS = {
     "enforce_eager": True,
     # A prompt cut in two makes vLLM 0.32 rewind its request's random generator, which a CPU generator cannot do.
     "enable_chunked_prefill": False,
+    "worker_extension_cls": EXTENSION,
 }
 
 
@@ -67,7 +69,10 @@ class VllmEngine:
         cache = self._llm.llm_engine.vllm_config.cache_config
         self.block_size = int(cache.block_size)
         self._capacity = int(cache.num_gpu_blocks or 0) * self.block_size
-        self.fingerprint = digest([*fingerprint(model), dtype])
+        self._on_cpu = on_cpu
+        self._layout = read_layout(model)
+        weights, self._tokenizer_digest = fingerprint(model)
+        self.fingerprint = digest([weights, self._tokenizer_digest, dtype])
 
     def sample(self, requests: Sequence[SampleRequest]) -> list[Sample]:
         """One continuation per request, in order; log-probabilities as processed by temperature and truncation."""
@@ -112,7 +117,21 @@ class VllmEngine:
 
     def reset_prefix_cache(self) -> None:
         """Forget every cached prefix."""
-        self._llm.reset_prefix_cache()
+        if not self._llm.reset_prefix_cache():
+            raise WorkError("vLLM keeps its cached prefixes: a request was left unfinished; start again")
+
+    def load_weights(self, model: Path) -> None:
+        """Put the weights of the checkpoint folder `model` in the place of the engine's own.
+
+        Files must not change while they are read: give every policy version a folder of its own.
+        """
+        self._layout.refuse(model, read_layout(model))
+        weights, _ = fingerprint(model)
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(model)})
+        if self._on_cpu:
+            self._llm.collective_rpc("repack_output_layer")
+        self.reset_prefix_cache()
+        self.fingerprint = digest([weights, self._tokenizer_digest, self.dtype])
 
     def _score_wave(self, requests: Sequence[ScoreRequest], *, use_cache: bool = True) -> list[Score]:
         from vllm import SamplingParams
@@ -121,30 +140,30 @@ class VllmEngine:
             prompt_logprobs=0, max_tokens=1, detokenize=False, skip_reading_prefix_cache=not use_cache
         )
         outputs = self._generate([request.ids for request in requests], [params] * len(requests))
-        scores: list[Score] = []
-        again: list[int] = []
-        for position, (request, output) in enumerate(zip(requests, outputs, strict=True)):
-            cached = output.num_cached_tokens or 0
-            start = len(request.prefix_ids)
-            if cached > start - 1:
-                again.append(position)
-            values = tuple(
-                float(step[token].logprob)
-                for step, token in zip(output.prompt_logprobs[start:], request.target_ids, strict=True)
-            )
-            scores.append(Score(values, len(request.ids), cached))
-        if again:
-            if not use_cache:
-                raise AssertionError("vLLM reported cached tokens for a request that may not read its cache")
-            redone = self._score_wave([requests[i] for i in again], use_cache=False)
-            for position, score in zip(again, redone, strict=True):
-                scores[position] = score
-        return scores
+        unread = [
+            position
+            for position, (request, output) in enumerate(zip(requests, outputs, strict=True))
+            if (output.num_cached_tokens or 0) >= len(request.prefix_ids)
+        ]
+        if unread and not use_cache:
+            raise AssertionError("vLLM reported cached tokens for a request that may not read its cache")
+        redone = self._score_wave([requests[i] for i in unread], use_cache=False) if unread else []
+        again = dict(zip(unread, redone, strict=True))
+        return [
+            again[position] if position in again else _read_score(request, output)
+            for position, (request, output) in enumerate(zip(requests, outputs, strict=True))
+        ]
 
     def _generate(self, prompts: Sequence[Sequence[int]], params: list[Any]) -> list[Any]:
         if not prompts:
             return []
         return list(self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False))
+
+
+def _read_score(request: ScoreRequest, output: Any) -> Score:
+    steps = output.prompt_logprobs[len(request.prefix_ids) :]
+    values = tuple(float(step[token].logprob) for step, token in zip(steps, request.target_ids, strict=True))
+    return Score(values, len(request.ids), output.num_cached_tokens or 0)
 
 
 def _shield_llvmlite() -> None:

@@ -22,7 +22,7 @@ from pipeline.credit.messages import leak, message_credits, redundancy
 from pipeline.errors import UserError
 from pipeline.ids import digest
 from pipeline.models import check_window, fingerprint, resolve_dtype, resolve_model
-from pipeline.stages.common import ALGORITHM_VERSION, engine_for, rows, watcher
+from pipeline.stages.common import ALGORITHM_VERSION, engine_for, frame, rows, watcher
 from pipeline.stages.sample import writer
 from pipeline.store import Store
 from pipeline.teams.load import load_topology
@@ -30,6 +30,8 @@ from pipeline.teams.load import load_topology
 TABLES = ("games", "coalitions", "interactions", "message_credits", "rejects")
 MOST_PLAYERS = 10
 """Exact Shapley needs 2^n coalitions."""
+SPOKEN = ("sampled-", "imported-")
+"""Shards of a team's own rollouts; others hold counterfactual ones."""
 _PLACE = "trajectory "
 _MESSAGE_COLUMNS = [
     "trajectory_id", "message_index", "agent", "role", "kind", "context", "text", "examples", "is_outcome",
@@ -88,7 +90,7 @@ def plan(config: Config, run: str) -> AnnotatePlan:
     spec = digest([section, scorer, config.model.max_model_len], 8)
     shards = []
     for name in names:
-        if name.startswith("solo-"):
+        if not name.startswith(SPOKEN) or config.annotate.on == "none":
             continue
         source = store.shard_fingerprint("trajectories", run, name)
         shards.append(Shard(name, spec, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, source])))
@@ -202,7 +204,7 @@ def credit_table(games: Sequence[Game], coalitions: pa.Table, estimator: str) ->
             for index, player in enumerate(game.players)
         ]
     )  # fmt: skip
-    solved = solve(_frame(coalitions.select(["game_id", "kept", "value", "stderr"])), estimator_named(estimator))
+    solved = solve(frame(coalitions.select(["game_id", "kept", "value", "stderr"])), estimator_named(estimator))
     joined = players.join(
         solved, on=["game_id", pl.col("player_index").cast(solved.schema["player_index"])], how="left"
     )
@@ -220,7 +222,7 @@ def interaction_table(games: Sequence[Game], coalitions: pa.Table) -> pa.Table:
             for game in games
         ]
     )
-    solved = solve_pairs(_frame(coalitions.select(["game_id", "kept", "value", "stderr"]))).join(players, on="game_id")
+    solved = solve_pairs(frame(coalitions.select(["game_id", "kept", "value", "stderr"]))).join(players, on="game_id")
     named = solved.with_columns(
         player_a=pl.col("players").list.get(pl.col("a_index")), player_b=pl.col("players").list.get(pl.col("b_index"))
     )
@@ -240,13 +242,13 @@ def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) 
         [{"trajectory_id": g.trajectory_id, "game_id": g.game_id, "answerer": g.answerer} for g in games]
     )
     names = ["trajectory_id", "message_index", "agent", "text", "is_outcome"]
-    turns = _frame(messages.filter(pc.field("role") == "assistant").select(names))
+    turns = frame(messages.filter(pc.field("role") == "assistant").select(names))
     turns = turns.join(index, on="trajectory_id").sort("trajectory_id", "message_index")
     turns = turns.with_columns(redundancy=_redundancy(turns))
     name = credits["estimator"][0].as_py()
     channel = pl.col("is_outcome") & (pl.col("answerer") == "outcome")
     shared = message_credits(
-        turns.filter(~channel), _frame(credits.select(["game_id", "player", "estimator", "credit"]))
+        turns.filter(~channel), frame(credits.select(["game_id", "player", "estimator", "credit"]))
     )
     answers = turns.filter(channel).select(
         "game_id",
@@ -266,12 +268,6 @@ def _redundancy(turns: pl.DataFrame) -> pl.Series:
         for texts in turns.group_by("trajectory_id", maintain_order=True).agg("text")["text"].to_list()
     ]
     return pl.concat(parts) if parts else pl.Series([], dtype=pl.Float64)
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
 
 
 def _asked_for(plan: AnnotatePlan, shard: Shard) -> set[str]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
 
+import polars as pl
 import pyarrow as pa
 
 from pipeline.config import ModelConfig
 from pipeline.engines.base import Engine
-from pipeline.models import resolve_model
+from pipeline.ids import digest
+from pipeline.models import resolve_model, shape_of
 
 ALGORITHM_VERSION = 1
 """Raise it when the same inputs would give other rows: shards of older versions are then done again."""
@@ -54,22 +56,46 @@ def watcher() -> Progress:
     return _watcher.get(Silent())
 
 
-_engines: dict[str, Engine] = {}
+@dataclass
+class _Running:
+    """The engine of this process, what it was started for, and the weights that it holds now."""
+
+    key: str
+    engine: Engine
+    holds: Path
+
+
+_running: list[_Running] = []
 _guard = Lock()
 
 
 def engine_for(model: ModelConfig, data_root: Path) -> Engine:
-    """The one engine of this process for `model`, started at its first use."""
-    path = resolve_model(model.path, data_root=data_root, hub=model.hub)
-    key = json.dumps([str(path.absolute()), model.dtype, model.max_model_len])
+    """The engine of this process, started at its first use.
+
+    Another checkpoint of the same architecture is loaded into it, and what it then says of some fixed tokens is
+    compared with the checkpoint's own log-probabilities: WorkError where they differ. Another architecture or context
+    window gets an engine of its own.
+    """
+    path = resolve_model(model.path, data_root=data_root, hub=model.hub).absolute()
+    key = digest([shape_of(path), model.dtype, model.max_model_len])
     with _guard:
-        if key not in _engines:
+        running = next((one for one in _running if one.key == key), None)
+        if running is None:
             from pipeline.engines.vllm import VllmEngine
 
-            _engines[key] = VllmEngine(
+            engine = VllmEngine(
                 path, dtype=model.dtype, max_model_len=model.max_model_len, kv_cache_gib=model.kv_cache_gib
             )
-        return _engines[key]
+            running = _Running(key, engine, path)
+            _running.append(running)
+        elif running.holds != path:
+            from pipeline.engines.sync import check, probe
+
+            before, running.holds = running.holds, Path()
+            running.engine.load_weights(path)
+            check(running.engine, path, probe(running.engine.tokenizer), model.sync_tolerance, before=before)
+            running.holds = path
+        return running.engine
 
 
 def tokenizer_for(model: ModelConfig, data_root: Path) -> Any:
@@ -77,6 +103,13 @@ def tokenizer_for(model: ModelConfig, data_root: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(resolve_model(model.path, data_root=data_root, hub=model.hub))
+
+
+def frame(data: pa.Table) -> pl.DataFrame:
+    """A table as a polars frame."""
+    made = pl.from_arrow(data)
+    assert isinstance(made, pl.DataFrame)
+    return made
 
 
 def rows(data: pa.Table) -> list[dict[str, Any]]:

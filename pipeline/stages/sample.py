@@ -11,7 +11,7 @@ import schemas
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.ids import digest, file_digest
-from pipeline.models import check_window, fingerprint, resolve_model
+from pipeline.models import check_window, fingerprint, provenance, resolve_model
 from pipeline.plugins import load_dotted
 from pipeline.sampling import Played, Rollout, message_rows, play, rollouts, trajectory_row
 from pipeline.stages.common import ALGORITHM_VERSION, engine_for, watcher
@@ -69,13 +69,17 @@ def gather_tasks(config: Config) -> tuple[list[Task], list[Reject]]:
     section = config.tasks
     if section.source:
         tasks: list[Task] = list(load_dotted(section.source)(**section.options))
-        return tasks[: section.limit], []
+        return tasks[section.offset :][: section.limit], []
     if not section.path:
         raise UserError("config: tasks.path is empty; name a task file: --set tasks.path=FILE.jsonl")
-    return load_tasks(
-        section.path, split=section.split, question=section.question, answer=section.answer,
-        limit=section.limit, hub=section.hub,
+    most = None if section.limit is None else section.offset + section.limit
+    tasks, rejects = load_tasks(
+        section.path, split=section.split, question=section.question, answer=section.answer, limit=most,
+        hub=section.hub,
     )  # fmt: skip
+    if section.offset >= len(tasks):
+        raise UserError(f"config: tasks.offset = {section.offset}: {section.path} has {len(tasks)} tasks")
+    return tasks[section.offset :], rejects
 
 
 def plan(config: Config) -> SamplePlan:
@@ -83,16 +87,7 @@ def plan(config: Config) -> SamplePlan:
     team, solo = load_team(config.team)
     get_verifier(config.tasks.verifier)
     tasks, rejects = gather_tasks(config)
-    path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
-    check_window(path, config.model.max_model_len)
-    weights, tokenizer = fingerprint(path)
-    policy = {
-        "base": config.model.path,
-        "weights_digest": weights,
-        "tokenizer_digest": tokenizer,
-        "version": 0,
-    }
-    policy_id = "p" + digest([weights, tokenizer])
+    policy_id, policy = policy_of(config)
     documents = sorted({file for tool in config.team.tools.values() for file in _files(tool.documents)})
     rules = digest([config.sampling(), [file_digest(Path(file)) for file in documents]])
     spec = digest([rules, policy_id, [task.task_id for task in tasks]])
@@ -106,6 +101,15 @@ def plan(config: Config) -> SamplePlan:
             print_of = digest([ALGORITHM_VERSION, [r.trajectory_id for r in part]])
             shards.append(Shard(f"{origin}-{number:05d}", number, part, print_of))
     return SamplePlan(config, team, solo, tuple(tasks), tuple(rejects), policy_id, policy, spec, tuple(shards))
+
+
+def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
+    """Id and row of the policy that the configuration names; a trained checkpoint tells what it came from."""
+    path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
+    check_window(path, config.model.max_model_len)
+    weights, tokenizer = fingerprint(path)
+    row = {"base": config.model.path, "weights_digest": weights, "tokenizer_digest": tokenizer, "version": 0}
+    return "p" + digest([weights, tokenizer]), {**row, **provenance(path)}
 
 
 def prepare(plan: SamplePlan) -> None:

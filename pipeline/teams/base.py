@@ -6,8 +6,9 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.errors import WorkError
 from pipeline.tasks.task import Task
-from pipeline.tools.base import Tool
+from pipeline.tools.base import Tool, ToolResult
 
 USER = "user"
 
@@ -53,6 +54,21 @@ class Message:
 
 
 @dataclass(frozen=True)
+class Scripted:
+    """A recorded message that a conversation is made to repeat: agents' turns and tool results as they were."""
+
+    agent: str
+    role: str
+    text: str
+    valid: bool = True
+    """Tool results: whether the call was well-formed and the tool ran."""
+
+
+class DivergedError(WorkError):
+    """The conversation did not ask for the recorded message: it cannot be repeated."""
+
+
+@dataclass(frozen=True)
 class Turn:
     """A turn that `agent` is to write with the messages of `view` before its eyes."""
 
@@ -83,8 +99,16 @@ class Topology(Protocol):
 class Conversation:
     """The growing record of one rollout."""
 
-    def __init__(self, task: Task, agents: Sequence[Agent], tools: Mapping[str, Tool], max_turns: int) -> None:
+    def __init__(
+        self,
+        task: Task,
+        agents: Sequence[Agent],
+        tools: Mapping[str, Tool],
+        max_turns: int,
+        script: Sequence[Scripted] = (),
+    ) -> None:
         self.task = task
+        self.script = script
         self.agents = {agent.name: agent for agent in agents}
         self.tools = tools
         self.max_turns = max_turns
@@ -124,7 +148,8 @@ class Conversation:
     def use_tool(self, message: Message, verb: str, argument: str) -> Message:
         """Run the tool that `message` asked for; its result belongs to the agent that asked."""
         name = self.agents[message.agent].tools[verb]
-        result = self.tools[name].run(argument)
+        recorded = self.scripted(len(self.messages))
+        result = ToolResult(recorded.text, recorded.valid) if recorded else self.tools[name].run(argument)
         message.tool_name, message.tool_input, message.tool_valid = name, argument, result.valid
         return self._add(
             Message(
@@ -150,8 +175,18 @@ class Conversation:
         message.is_outcome = True
         self.final_answer = text
 
+    def scripted(self, index: int) -> Scripted | None:
+        """The recorded message that must stand at `index`, if the script reaches so far."""
+        return self.script[index] if index < len(self.script) else None
+
     def _add(self, message: Message) -> Message:
         message.index = len(self.messages)
+        recorded = self.scripted(message.index)
+        if recorded and (recorded.agent, recorded.role) != (message.agent, message.role):
+            raise DivergedError(
+                f"replay diverged at message {message.index}: {recorded.agent} ({recorded.role}) was recorded, "
+                f"{message.agent} ({message.role}) came; a topology must depend on its messages alone"
+            )
         self.messages.append(message)
         return message
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config import AgentConfig, TeamConfig, ToolConfig
 from pipeline.errors import UserError
 from pipeline.plugins import load_dotted
 from pipeline.tasks.task import Task
-from pipeline.teams.base import Agent, Conversation, Topology
+from pipeline.teams.base import Agent, Conversation, Scripted, Topology
 from pipeline.teams.planner_workers import PlannerWorkers
 from pipeline.teams.solo import Solo
 from pipeline.tools.base import Tool
@@ -29,9 +29,9 @@ class Team:
     tools: Mapping[str, Tool]
     max_turns: int
 
-    def talk(self, task: Task) -> Conversation:
-        """A fresh conversation about `task`."""
-        return Conversation(task, self.agents, self.tools, self.max_turns)
+    def talk(self, task: Task, script: Sequence[Scripted] = ()) -> Conversation:
+        """A fresh conversation about `task`, which repeats `script` before anything new is said."""
+        return Conversation(task, self.agents, self.tools, self.max_turns, script)
 
 
 def load_team(config: TeamConfig) -> tuple[Team, Team]:

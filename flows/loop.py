@@ -1,0 +1,46 @@
+"""Flow: sample, annotate, update, put the new weights into vLLM, and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from flows.annotate import annotate
+from flows.common import exclusive, opaque
+from flows.sample import sample
+from pipeline.config import Config
+from pipeline.stages import train as stage
+from pipeline.stages.common import engine_for
+from pipeline.stages.loop import Round, plan
+
+
+@task(cache_policy=NO_CACHE, task_run_name="train {name}")
+def train_round(planned: stage.TrainPlan, name: str) -> str:
+    """Train once; a finished checkpoint stands."""
+    return str(stage.run(planned))
+
+
+@flow(name="loop", persist_result=False)
+def loop(config: Config, tell: Callable[[Round, str], None] | None = None) -> str:
+    """Run the configured iterations, going on where an earlier call stopped. Returns the last policy's checkpoint.
+
+    Before an iteration samples, its weights are put into the running engine and compared with the checkpoint. An
+    iteration in which there is nothing to learn (every group all right or all wrong) leaves the policy as it is.
+    """
+    model = config.model.path
+    for planned_round in plan(config):
+        one = planned_round.by(model)
+        run = sample(one.config)
+        annotate(one.config, run)
+        if tell:
+            tell(one, run)
+        with exclusive(one.config, run):
+            try:
+                planned = stage.plan(one.config, run, config.loop.trainer, one.out, one.number)
+            except stage.NothingToLearnError:
+                continue
+            model = train_round(opaque(planned), run)
+    engine_for(config.model.model_copy(update={"path": model}), config.data_root)
+    return model

@@ -1,0 +1,73 @@
+"""What the verbs of the command line share: options, the resolved configuration, and where output goes."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from pipeline.config import Config
+
+
+class Format(StrEnum):
+    """How data is written to standard output."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of the run.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override one key: section.key=value.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.")]
+Run = Annotated[str | None, typer.Option("--run", "-r", help="A run's id; default: the newest.")]
+As = Annotated[Format, typer.Option("--format", "-f", help="How to print the data.")]
+
+
+def configured(file: Path | None, sets: list[str] | None, base: dict[str, Any] | None = None) -> Config:
+    from pipeline.config import load_config
+    from pipeline.quiet import hush
+
+    config = load_config(file, tuple(sets or ()), base)
+    hush(config.data_root, hub=config.model.hub or config.tasks.hub)
+    return config
+
+
+def config_of_run(file: Path | None, sets: list[str] | None, run: str | None) -> tuple[Config, str]:
+    """The stored configuration of a run (default: the newest), with this call's file and overrides on top."""
+    from pipeline.errors import UserError
+    from pipeline.store import Store
+
+    first = configured(file, sets)
+    store = Store(first.store_root)
+    if run is None and first.run.name:
+        run = first.run.name
+    if run is None:
+        infos = [info for info in store.runs() if "trajectories" in info.tables and info.created]
+        if not infos:
+            raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
+        run = max(infos, key=lambda info: str(info.created)).run_id
+    manifest = store.manifest(run) or {}
+    return configured(file, sets, manifest.get("config")), run
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def printed(config: Config, query: str, format: Format) -> None:
+    from pipeline.sql import query as ask
+
+    typer.echo(rendered(ask(config.store_root, query), format))
+
+
+def rendered(data: pa.Table, format: Format) -> str:
+    from pipeline.sql import render
+
+    return render(data, format.value).rstrip("\n")

@@ -1,0 +1,127 @@
+"""The verbs that make something of annotated runs: `train`, `export`, `loop`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.cli_common import ConfigFile, DryRun, Format, Run, Sets, config_of_run, configured, printed, say
+
+if TYPE_CHECKING:
+    from pipeline.stages.loop import Round
+
+
+Runs = Annotated[list[str] | None, typer.Option("--run", "-r", help="A run's id, repeatable; default: the newest.")]
+
+
+class Trainer(StrEnum):
+    """What to train with."""
+
+    DPO = "dpo"
+    GRPO = "grpo"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verbs."""
+    app.command()(train)
+    app.command()(export)
+    app.command()(loop)
+
+
+def train(
+    trainer: Annotated[Trainer, typer.Argument(help="dpo (preference pairs) or grpo (advantages).")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    run: Run = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the new checkpoint.")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Train the run's policy on its tables; writes a checkpoint that vLLM loads."""
+    from pipeline.stages import train as stage
+
+    resolved, run = config_of_run(config, sets, run)
+    planned = stage.plan(resolved, run, trainer.value, out)
+    for reason, number in planned.refused.items():
+        say(f"set aside: {number} x {reason}")
+    rows = f"{planned.data.num_rows} {'pairs' if trainer is Trainer.DPO else 'sequences'}"
+    if planned.flat:
+        rows += f" ({planned.flat} more in groups without any difference)"
+    if dry_run:
+        say(f"run {run}: would train {planned.name} on {rows}; checkpoint: {planned.out}")
+        return
+    if planned.done:
+        say(f"run {run}: {planned.out} is already trained so")
+    else:
+        from pipeline.progress import Bars
+        from pipeline.store import Store
+
+        say(f"run {run}: training {planned.name} on {rows}")
+        with Bars(), Store(resolved.store_root).lock(run):
+            stage.run(planned)
+    say(f"checkpoint: {planned.out}; use it with --set model.path={planned.out}")
+    printed(resolved, _LOG_SQL.format(run=run, shard=planned.kind), Format.TABLE)
+
+
+def export(
+    folder: Annotated[Path, typer.Argument(help="Where to write the data sets.")],
+    config: ConfigFile = None,
+    sets: Sets = None,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", "-r", help="A run's id, repeatable; default: newest.")
+    ] = None,
+) -> None:
+    """Write preference, KTO, stepwise and GRPO data sets that datasets, DuckDB and Polars read."""
+    from pipeline.stages.export import run as stage
+
+    resolved, first = config_of_run(config, sets, run[0] if run else None)
+    manifest = stage(resolved, [first, *(run or [])[1:]], folder)
+    for file in manifest["files"]:
+        if "rows" in file:
+            say(f"{folder / file['path']}: {file['rows']} rows")
+    say(f'read it: datasets.load_dataset("{folder}", "preference"); what to mind: {folder / "README.md"}')
+
+
+def loop(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) -> None:
+    """Sample, annotate, update, put the new weights into vLLM, and again. The same command goes on where it stopped."""
+    from pipeline.stages.loop import plan
+
+    resolved = configured(config, sets)
+    rounds = plan(resolved)
+    section = resolved.loop
+    if dry_run:
+        say(
+            f"{section.iterations} iterations of {section.tasks} tasks x {resolved.sample.group_size} rollouts, then "
+            f"{section.trainer}; runs {rounds[0].config.run.name} to {rounds[-1].config.run.name}"
+        )
+        return
+    from flows.common import light
+    from flows.loop import loop as flow
+    from pipeline.progress import Bars
+
+    def tell(one: Round, run: str) -> None:
+        from pipeline.sql import query
+
+        found = query(resolved.store_root, _RATE_SQL.format(run=run)).to_pylist()[0]
+        say(f"iteration {one.number}: {found['successes']} of {found['n']} solved by {one.config.model.path}")
+
+    with Bars(), light():
+        last = flow(resolved, tell)
+    say(f"last policy: {last}")
+    names = ", ".join(f"'{one.config.run.name}'" for one in rounds)
+    printed(resolved, _LOOP_SQL.format(names=names), Format.TABLE)
+
+
+_RATE_SQL = "SELECT n, successes FROM success WHERE run_id = '{run}' AND origin = 'sampled'"
+_LOOP_SQL = (
+    "SELECT run_id, max(version) AS policy_version, any_value(n) AS rollouts, any_value(successes) AS successes, "
+    "any_value(rate) AS rate, any_value(ci_low) AS ci_low, any_value(ci_high) AS ci_high FROM success "
+    "JOIN (SELECT DISTINCT run_id, policy_id FROM messages WHERE run_id IN ({names}) AND policy_id IS NOT NULL) "
+    "USING (run_id) JOIN policies USING (run_id, policy_id) WHERE origin = 'sampled' GROUP BY run_id ORDER BY run_id"
+)
+_LOG_SQL = (
+    "SELECT metric, count(*)::INT AS steps, arg_min(value, step) AS first, arg_max(value, step) AS last "
+    "FROM training_log WHERE run_id = '{run}' AND trainer = '{shard}' GROUP BY metric ORDER BY metric"
+)

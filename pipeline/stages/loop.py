@@ -1,0 +1,60 @@
+"""Stage: the plan of an online-style loop, whose state is nothing but the runs and checkpoints that stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.advantages.base import method
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.stages.sample import gather_tasks
+
+
+@dataclass(frozen=True)
+class Round:
+    """One iteration: the configuration of its run, and the checkpoint that it is to leave behind."""
+
+    number: int
+    config: Config
+    out: Path
+
+    def by(self, model: str) -> Round:
+        """The same iteration by the policy at `model`."""
+        section = self.config.model.model_copy(update={"path": model})
+        return replace(self, config=self.config.model_copy(update={"model": section}))
+
+
+def plan(config: Config) -> list[Round]:
+    """The iterations. Each is a run of its own, named after the loop, on its own tasks, which go round."""
+    loop = config.loop
+    if not config.run.name:
+        raise UserError("config: run.name is empty; a loop needs one: --set run.name=NAME")
+    tasks, _ = gather_tasks(config)
+    if loop.tasks > len(tasks):
+        raise UserError(f"config: loop.tasks = {loop.tasks}: there are only {len(tasks)} tasks")
+    parts = len(tasks) // loop.tasks
+    rounds = []
+    for number in range(loop.iterations):
+        name = f"{config.run.name}-{number}"
+        values = config.model_dump(mode="json")
+        values["run"] |= {"name": name, "seed": config.run.seed + number}
+        values["tasks"] |= {"offset": config.tasks.offset + number % parts * loop.tasks, "limit": loop.tasks}
+        values["sample"]["solo"] = False
+        values |= _annotated(config, values)
+        rounds.append(Round(number, Config.model_validate(values), config.data_root / "checkpoints" / name))
+    return rounds
+
+
+def _annotated(config: Config, values: dict[str, Any]) -> dict[str, Any]:
+    """What the requested training asks to be annotated, and nothing else."""
+    needs = method(config.advantages.method).needs if config.loop.trainer == "grpo" else frozenset()
+    credit = "all" if "credits_on_failures" in needs else "successes" if needs & {"credits", "message_credits"} else ""
+    blame = config.loop.trainer == "dpo" or "localizations" in needs
+    if blame and config.failures.localizer == "none":
+        raise UserError("config: failures.localizer = none: this training needs first errors; choose monte_carlo")
+    return {
+        "annotate": {**values["annotate"], "on": credit or "none"},
+        "failures": {**values["failures"], "localizer": config.failures.localizer if blame else "none"},
+    }

@@ -1,0 +1,115 @@
+"""A training as a job: written to a file, run in a process of its own, watched from here. Imports no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+from pipeline.errors import UserError, WorkError
+
+PROVENANCE_FILE = "apportion.json"
+_WORKER = "pipeline.training.worker"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training: what to train on what, and where to write.
+
+    kind: the trainer. model: checkpoint folder to start from. data: Parquet file with the columns of `train_rows`
+    (grpo) or `preferences` (dpo). out: checkpoint folder that is written, whole or not at all, over any before it.
+    log: Parquet file of `training_log`. settings: the `train` section of the configuration. margin: dpo asks
+    for the pair's margin. provenance: written into the checkpoint as apportion.json.
+    """
+
+    kind: Literal["grpo", "dpo"]
+    model: str
+    data: str
+    out: str
+    log: str
+    seed: int = 0
+    iteration: int = 0
+    settings: dict[str, Any] = field(default_factory=dict)
+    margin: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The job as text; `from_json` reads it."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The job that `to_json` wrote."""
+        return cls(**json.loads(text))
+
+
+def launch(job: Job, progress: Callable[[int, int], None] | None = None) -> None:
+    """Run the job to its end in a process of its own; `progress` gets (steps done, steps in all).
+
+    Several processes (`settings["processes"]`) are started with torch's launcher, the one accelerate uses, and
+    work together through accelerate. They end when this process does, also by kill -9 (Linux). Raises UserError
+    for what the user can mend, WorkError with the trainer's own last words otherwise.
+    """
+    with tempfile.TemporaryDirectory(prefix="apportion-train-") as folder, open(f"{folder}/stderr", "w+") as errors:
+        file = Path(folder) / "job.json"
+        file.write_text(job.to_json(), encoding="utf-8")
+        child = subprocess.Popen(
+            _command(file, int(job.settings.get("processes", 1))),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            preexec_fn=end_with_parent,
+        )
+        try:
+            complaint = _listen(child, progress)
+            code = child.wait()
+        finally:
+            child.kill()
+            child.wait()
+        if complaint:
+            raise (UserError if complaint["user"] else WorkError)(complaint["error"])
+        if code:
+            raise WorkError(f"train: the trainer ended with {_ending(code)}: {_last_words(errors)}")
+
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when its parent dies, also by kill -9 (Linux; elsewhere nothing happens)."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+
+def _command(file: Path, processes: int) -> list[str]:
+    launcher = ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    return [sys.executable, "-m", *(launcher if processes > 1 else []), _WORKER, str(file)]
+
+
+def _listen(child: subprocess.Popen[str], progress: Callable[[int, int], None] | None) -> dict[str, Any] | None:
+    """Pass the child's progress on; the result is its first complaint. Its other output is dropped."""
+    complaint: dict[str, Any] | None = None
+    for line in child.stdout or ():
+        if not line.startswith('{"'):
+            continue
+        said = json.loads(line)
+        if "step" in said and progress:
+            progress(said["step"], said["of"])
+        elif "error" in said and complaint is None:
+            complaint = said
+    return complaint
+
+
+def _ending(code: int) -> str:
+    return f"signal {-code} (out of memory?)" if code == -signal.SIGKILL else f"code {code}"
+
+
+def _last_words(errors: TextIO) -> str:
+    errors.seek(0)
+    lines = [line.strip() for line in errors if line.strip()]
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,164 @@
+"""The trainer's own process: python -m pipeline.training.worker JOB.json"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from pipeline.config import TrainConfig
+from pipeline.errors import UserError, WorkError
+from pipeline.quiet import hush
+from pipeline.training.job import PROVENANCE_FILE, Job, end_with_parent
+from pipeline.training.rows import refuse_pairs, refuse_sequences
+
+if TYPE_CHECKING:
+    from pipeline.training.common import Policy
+
+_TOKENIZER_FILES = (
+    "tokenizer*",
+    "chat_template*",
+    "*.jinja",
+    "*.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab*",
+    "merges.txt",
+)
+
+
+def main(file: str) -> int:
+    """Run the job in `file`; the exit code. Complaints go to standard output as a line of JSON."""
+    end_with_parent()
+    job = Job.from_json(Path(file).read_text(encoding="utf-8"))
+    hush(Path(job.out).parent)
+    try:
+        run(job)
+    except UserError as error:
+        return _complain(str(error), user=True)
+    except WorkError as error:
+        return _complain(str(error), user=False)
+    except Exception as error:  # the process ends here, and the one that waits for it has to hear why
+        traceback.print_exc()
+        first = (str(error).strip().splitlines() or [""])[0]
+        return _complain(f"train: {type(error).__name__}: {first}", user=False)
+    return 0
+
+
+def _complain(message: str, *, user: bool) -> int:
+    print(json.dumps({"error": message, "user": user}), flush=True)
+    return 2 if user else 1
+
+
+def run(job: Job) -> None:
+    """Train, then write the log and last the checkpoint. Raises UserError for bad input, WorkError if it diverged."""
+    settings = TrainConfig.model_validate(job.settings)
+    if not (Path(job.model) / "config.json").is_file():
+        raise UserError(f"train: {job.model!r} is not a checkpoint folder: it has no config.json")
+    rows, refused = (refuse_sequences if job.kind == "grpo" else refuse_pairs)(pl.read_parquet(job.data))
+    if rows.is_empty():
+        raise UserError(f"train: no row of {job.data} can be trained on; refused: {refused}")
+    sys.modules["vllm"] = None  # type: ignore[assignment]  # TRL would import it, for seconds and without need
+    from accelerate import PartialState
+    from transformers import set_seed
+
+    from pipeline.training.common import Recorder
+
+    set_seed(job.seed)
+    policy = load_policy(job.model, settings.lora_rank)
+    recorder = Recorder(speak=True)
+    with tempfile.TemporaryDirectory(prefix="apportion-trainer-") as folder:
+        if job.kind == "grpo":
+            from pipeline.training.grpo import train_grpo
+
+            train_grpo(policy, rows, settings, seed=job.seed, folder=folder, recorder=recorder)
+        else:
+            from pipeline.training.dpo import train_dpo
+
+            train_dpo(policy, rows, settings, seed=job.seed, folder=folder, recorder=recorder, margin=job.margin)
+    recorder.metrics[0, "rows_refused"] = float(refused.total)
+    recorder.metrics.update({(0, f"rows_refused_{why}"): float(count) for why, count in refused.counts.items()})
+    state = PartialState()
+    if state.is_main_process:
+        _write_log(job, recorder.metrics)
+        refuse_divergence(recorder.metrics)
+        _save(policy, job)
+    state.wait_for_everyone()
+
+
+def load_policy(model: str, lora_rank: int) -> Policy:
+    """The checkpoint in float32, where small updates do not vanish; `lora_rank` puts adapters on all linear layers."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from pipeline.training.common import Policy
+    from pipeline.training.shared_prefix import pair_price
+
+    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    if lora_rank:
+        from peft import LoraConfig, get_peft_model
+
+        net = get_peft_model(net, LoraConfig(r=lora_rank, lora_alpha=2 * lora_rank, target_modules="all-linear"))
+    return Policy(net, tokenizer, pair_price(net))
+
+
+def _write_log(job: Job, metrics: dict[tuple[int, str], float]) -> None:
+    import pyarrow.parquet as pq
+
+    from schemas import TABLES
+
+    rows = [
+        {"trainer": job.kind, "iteration": job.iteration, "step": step, "metric": metric, "value": value}
+        for (step, metric), value in sorted(metrics.items())
+    ]
+    target = Path(job.log)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    pq.write_table(TABLES["training_log"].from_rows(rows), part, compression="zstd")
+    part.replace(target)
+
+
+def refuse_divergence(metrics: dict[tuple[int, str], float]) -> None:
+    """Raises WorkError where the loss or the gradient of a step is not finite."""
+    for (step, metric), value in sorted(metrics.items()):
+        if metric in ("loss", "grad_norm") and not math.isfinite(value):
+            raise WorkError(f"train: {metric} is {value} at step {step}; lower train.learning_rate")
+
+
+def _save(policy: Policy, job: Job) -> None:
+    """A plain checkpoint in float32 with the tokenizer's files as they were; adapters are merged and kept beside it.
+
+    It is written under another name and renamed, so that a folder called `out` is always whole.
+    """
+    from peft import PeftModel
+
+    target = Path(job.out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for stale in target.parent.glob(f".{target.name}.checkpoint.*.tmp"):
+        shutil.rmtree(stale)
+    part = target.with_name(f".{target.name}.checkpoint.{os.getpid()}.tmp")
+    net = policy.model
+    if isinstance(net, PeftModel):
+        net.save_pretrained(str(part / "adapter"))
+        net = net.merge_and_unload()
+    net.save_pretrained(part)
+    for file in sorted({file for pattern in _TOKENIZER_FILES for file in Path(job.model).glob(pattern)}):
+        shutil.copy2(file, part / file.name)
+    provenance = json.dumps(job.provenance, indent=2, ensure_ascii=False, sort_keys=True)
+    (part / PROVENANCE_FILE).write_text(provenance + "\n", encoding="utf-8")
+    if target.exists():
+        shutil.rmtree(target)
+    part.rename(target)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

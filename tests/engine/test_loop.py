@@ -1,0 +1,54 @@
+"""The loop with a real model: killed at any point, the same command goes on, and every row knows its policy."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from roads import ROOT, small_overrides
+
+from pipeline.models import provenance
+from pipeline.store import Store
+
+pytestmark = pytest.mark.engine
+
+
+def command(folder: Path) -> list[str]:
+    sets = small_overrides(
+        folder, "lap", sample__group_size=4, sample__solo=False, loop__iterations=2, loop__tasks=4,
+        train__learning_rate=1e-5, export__validation=0.0, tasks__limit=8,
+    )  # fmt: skip
+    return [sys.executable, "-m", "pipeline.cli", "loop", *(part for one in sets for part in ("--set", one))]
+
+
+def test_two_killed_attempts_and_a_third_make_a_whole_loop(tmp_path: Path):
+    rng = random.Random(5)
+    asked = command(tmp_path)
+    for _ in range(2):
+        process = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(25, 60))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    store = Store(tmp_path / "runs")
+    last = tmp_path / "checkpoints" / "lap-1"
+    assert provenance(last)["version"] == 2
+    wrote = {}
+    for name in ("lap-0", "lap-1"):
+        assert store.verify(name) == []
+        rows = store.read("trajectories", name)
+        assert rows.num_rows == 16
+        (wrote[name],) = {p for p in store.read("messages", name)["policy_id"].to_pylist() if p}
+    assert wrote["lap-0"] != wrote["lap-1"]
+    told = json.loads((tmp_path / "checkpoints" / "lap-0" / "apportion.json").read_text())
+    assert told["parent"] == wrote["lap-0"]
+    versions = {r["policy_id"]: r["version"] for r in store.read("policies", "lap-1").to_pylist()}
+    assert versions[wrote["lap-1"]] == 1
