@@ -72,7 +72,7 @@ def measure(tasks: int, data: Path) -> dict[str, Any]:
         "run.name": "road", "run.data": str(data), "model.path": str(model),
         "tasks.path": str(data / "world" / "tasks.jsonl"), "team.file": str(ROOT / "configs/teams/clerks.toml"),
         "team.tools.owners.documents": documents["owners"], "team.tools.homes.documents": documents["homes"],
-        "team.tools.registers.documents": list(documents.values()),
+        "team.tools.registers.documents": list(documents.values()), "failures.localizer": "none",
     }  # fmt: skip
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in sets.items())
     config = load_config(ROOT / "configs/demo.toml", overrides)
@@ -85,11 +85,11 @@ def measure(tasks: int, data: Path) -> dict[str, Any]:
 
     engine, start = clock(lambda: common.engine_for(config.model, config.data_root))
     timed = Timed(engine)
-    for key in common._engines:
-        common._engines[key] = timed
+    for running in common._running:
+        running.engine = timed
     with light():
         _, sampling = clock(lambda: sample(config))
-        games, annotating = clock(lambda: annotate(config, "road"))
+        (games, _), annotating = clock(lambda: annotate(config, "road"))
 
     def one(text: str) -> dict[str, Any]:
         return dict(query(config.store_root, text).to_pylist()[0])

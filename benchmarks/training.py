@@ -1,6 +1,6 @@
 """Does training on the tables help? Held-out success of a team before and after DPO and GRPO, over seeds.
 
-    .venv/bin/python benchmarks/training.py [--seeds 3] [--tasks 36] [--data data/benchmark]
+    .venv/bin/python benchmarks/training.py [--seeds 3] [--tasks 24] [--data data/benchmark]
 
 For every seed: fresh two-hop tasks and held-out ones (other inns, other people), sampling, credit, blame, repairs; then
 from the same tables DPO on the pairs, GRPO with the advantages `grpo` and GRPO with `sharp`, each from the first
@@ -29,13 +29,13 @@ ARMS = {"before": "", "dpo": "dpo", "grpo": "grpo-grpo", "grpo, sharp": "grpo-sh
 
 
 def main(
-    seeds: int = 3, tasks: int = 36, held_out: int = 36, failures: int = 36, data: Path = Path("data/benchmark")
+    seeds: int = 3, tasks: int = 24, held_out: int = 24, failures: int = 18, data: Path = Path("data/benchmark")
 ) -> None:
     """Run every seed, and print success by arm."""
     hush(data)
     console = Console(width=120)
     found: dict[str, list[NDArray[np.float64]]] = {arm: [] for arm in ARMS}
-    shown = Table("seed", "pairs", "GRPO rows", *ARMS, title=f"held-out success, {held_out} tasks x 4 rollouts a seed")
+    shown = Table("seed", "pairs", "GRPO rows", *ARMS, title=f"held-out success, {held_out} tasks x 3 rollouts a seed")
     for seed in range(seeds):
         start = time.perf_counter()
         counts = one_seed(seed, tasks, held_out, failures, data)
@@ -76,7 +76,16 @@ def one_seed(seed: int, tasks: int, held_out: int, failures: int, data: Path) ->
                 )
                 counts["pairs" if kind == "dpo" else "rows"] = planned.data.num_rows
                 model = str(train.run(planned))
-            sample(configured(seed, "test", f"seed{seed}-{arm.replace(', ', '-')}", data, f"model.path={model}"))
+            sample(
+                configured(
+                    seed,
+                    "test",
+                    f"seed{seed}-{arm.replace(', ', '-')}",
+                    data,
+                    f"model.path={model}",
+                    "sample.group_size=3",
+                )
+            )
     return counts
 
 
@@ -89,7 +98,7 @@ def configured(seed: int, split: str, name: str, data: Path, *sets: str) -> Conf
         (
             f"run.name={name}", f"run.data={data}", f"run.seed={seed}", f"tasks.path={world / 'tasks.jsonl'}",
             f'team.tools.owners.documents="{owners}"', f'team.tools.homes.documents="{homes}"',
-            f'team.tools.registers.documents=["{owners}", "{homes}"]', "sample.solo=false", *sets,
+            f'team.tools.registers.documents=["{owners}", "{homes}"]', "sample.solo=false", "train.limit=112", *sets,
         ),
     )  # fmt: skip
 

@@ -141,7 +141,8 @@ _CREDIT_SQL = (
     "WHERE run_id = '{run}' AND {where} ORDER BY mean_credit DESC"
 )
 _BLAME_SQL = (
-    "SELECT agent, turn, failures, mean_confidence, confirmed_repairs FROM blame WHERE run_id = '{run}' "
+    "SELECT coalesce(agent, '(not found)') AS agent, turn, failures, mean_confidence, confirmed_repairs "
+    "FROM blame WHERE run_id = '{run}' "
     "ORDER BY failures DESC, agent, turn"
 )
 _SUCCESS_SQL = (

@@ -36,9 +36,9 @@ class ModelConfig(_Section):
     """Context window in tokens; at most what the model was trained for."""
     kv_cache_gib: float = Field(2.0, ge=1)
     """Memory for keys and values on a CPU."""
-    sync_tolerance: float = Field(0.1, gt=0)
+    sync_tolerance: float | None = Field(None, gt=0)
     """After new weights were put into the engine: the largest difference (nats a token) to the checkpoint's own
-    log-probabilities; beyond it the work stops."""
+    log-probabilities, beyond which the work stops. By default 0.01 in float32, else 0.1."""
 
 
 class TasksConfig(_Section):
@@ -148,14 +148,20 @@ class AdvantagesConfig(_Section):
 class TrainConfig(_Section):
     learning_rate: float = Field(1e-5, gt=0)
     epochs: int = Field(1, ge=1)
-    """Passes over the rows; beyond the first, GRPO's ratios are off policy and clipped."""
+    """GRPO: passes over the sequences; beyond the first the ratios are off policy and clipped."""
+    limit: int | None = Field(None, ge=1)
+    """Stop taking groups (GRPO) or questions (DPO) once so many sequences or pairs are there."""
     batch_size: int = Field(32, ge=1)
     """Sequences (or pairs) of one optimizer step, over all processes."""
     micro_batch_size: int = Field(8, ge=1)
     """Sequences (or pairs) computed at once; gradients are accumulated."""
     beta: float = Field(0.0, ge=0)
-    """GRPO: weight of the KL to the reference policy. DPO: `dpo_beta`."""
+    """GRPO: weight of the KL to the reference policy."""
     dpo_beta: float = Field(0.1, gt=0)
+    dpo_epochs: int = Field(6, ge=1)
+    """Passes over the pairs, of which there are fewer than sequences."""
+    margin: bool = False
+    """DPO: ask each pair for its margin (the rise of the success share) beyond being in the right order."""
     epsilon: float = Field(0.2, gt=0, lt=1)
     """Clip range of the ratio, below."""
     epsilon_high: float | None = Field(None, gt=0)

@@ -91,7 +91,7 @@ def _say_blame(console: Console, config: Config, run: str) -> None:
     _show(
         console,
         config,
-        "SELECT agent, turn, failures, mean_confidence, confirmed_repairs FROM blame "
+        "SELECT coalesce(agent, '(not found)') AS agent, turn, failures, mean_confidence, confirmed_repairs FROM blame "
         f"WHERE run_id = '{run}' ORDER BY failures DESC, agent, turn",
     )
     pair = _ask(

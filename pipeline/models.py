@@ -14,7 +14,10 @@ from pipeline.errors import UserError
 from pipeline.ids import digest, file_digest
 
 EMBEDDED = "smollm2"
-_NOT_SHAPE = ("_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache")
+_NOT_SHAPE = (
+    "_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache",
+    "pad_token_id", "bos_token_id", "eos_token_id",
+)  # fmt: skip
 PROVENANCE = "apportion.json"
 """File of a checkpoint trained here that tells which policy it came from."""
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
@@ -85,7 +88,9 @@ def _fingerprint(path: Path, stamps: tuple[tuple[str, int, int], ...]) -> tuple[
 
 def shape_of(path: Path) -> dict[str, Any]:
     """What of a checkpoint's config.json decides whether its weights fit into an engine started for another."""
-    told: dict[str, Any] = json.loads((path / "config.json").read_text())
+    from transformers import AutoConfig
+
+    told: dict[str, Any] = AutoConfig.from_pretrained(path).to_dict()  # one spelling, with the defaults filled in
     return {name: value for name, value in told.items() if name not in _NOT_SHAPE}
 
 

@@ -45,6 +45,10 @@ def small_overrides(folder: Path, name: str, **sets: object) -> tuple[str, ...]:
         "sample.shard_size": 8,
         "sample.max_tokens": 24,
         "sample.temperature": 0.5,
+        "failures.limit": 2,
+        "failures.rollouts": 2,
+        "failures.alternatives": 2,
+        "failures.confirmations": 2,
         **{key.replace("__", "."): value for key, value in sets.items()},
     }
     return tuple(f"{key}={json.dumps(value)}" for key, value in values.items())

@@ -113,6 +113,8 @@ class VllmEngine:
                 done.update(zip(asked, self._score_wave(asked), strict=True))
                 if progress:
                     progress(len(asked))
+        if progress:
+            progress(len(requests) - len(distinct))
         return [done[request] for request in requests]
 
     def reset_prefix_cache(self) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.config import ModelConfig
 from pipeline.engines.base import Engine
 from pipeline.ids import digest
-from pipeline.models import resolve_model, shape_of
+from pipeline.models import resolve_dtype, resolve_model, shape_of
 
 ALGORITHM_VERSION = 1
 """Raise it when the same inputs would give other rows: shards of older versions are then done again."""
@@ -62,7 +62,8 @@ class _Running:
 
     key: str
     engine: Engine
-    holds: Path
+    holds: Path | None
+    """None after a load that failed."""
 
 
 _running: list[_Running] = []
@@ -91,9 +92,10 @@ def engine_for(model: ModelConfig, data_root: Path) -> Engine:
         elif running.holds != path:
             from pipeline.engines.sync import check, probe
 
-            before, running.holds = running.holds, Path()
+            before, running.holds = running.holds, None
             running.engine.load_weights(path)
-            check(running.engine, path, probe(running.engine.tokenizer), model.sync_tolerance, before=before)
+            tolerance = model.sync_tolerance or (0.01 if resolve_dtype(model.dtype) == "float32" else 0.1)
+            check(running.engine, path, probe(running.engine.tokenizer), tolerance, before=before)
             running.holds = path
         return running.engine
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -74,6 +75,7 @@ def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteratio
         rows = store.read("train_rows", run)
         data = rows.filter((pc.field("split") == TRAINED) & (pc.field("method") == config.advantages.method))
         cure = "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
+    data = _limited(data, "task_id" if kind == "dpo" else "group_id", config.train.limit)
     if not data.num_rows:
         raise NothingToLearnError(f"run {run!r} has nothing to train {kind} on: {cure}")
     wrote = set(data["policy_id"].to_pylist())
@@ -82,7 +84,7 @@ def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteratio
             f"model.path = {config.model.path!r} did not sample run {run!r}; GRPO's ratios start from the policy that "
             "did: leave model.path as it was"
         )
-    settings = config.train.model_dump(mode="json")
+    settings = _settings(config, kind)
     job = digest([ALGORITHM_VERSION, kind, policy_id, settings, config.run.seed, _digest(data)])
     told = {
         "base": policy["base"], "version": int(policy["version"]) + 1, "parent": policy_id, "trainer": kind,
@@ -109,7 +111,7 @@ def run(planned: TrainPlan) -> Path:
     job = Job(
         kind=planned.kind, model=str(model), data=str(desk / "data.parquet"), out=str(planned.out),
         log=str(desk / "log.parquet"), seed=config.run.seed, iteration=int(planned.told["iteration"]),
-        settings=config.train.model_dump(mode="json"), provenance=planned.told,
+        settings=_settings(config, planned.kind), provenance=planned.told, margin=config.train.margin,
     )  # fmt: skip
     launch(job, _reporter(f"training {planned.name}"))
     if not planned.done:
@@ -123,6 +125,29 @@ def run(planned: TrainPlan) -> Path:
     store.write_shard("policies", planned.run, shard, table, str(planned.told["job"]))
     shutil.rmtree(desk)
     return planned.out
+
+
+def _settings(config: Config, kind: Kind) -> dict[str, Any]:
+    """What the trainer is told: the section `train`, with the passes of this kind of training."""
+    section = config.train
+    epochs = section.dpo_epochs if kind == "dpo" else section.epochs
+    return section.model_copy(update={"epochs": epochs}).model_dump(mode="json")
+
+
+def _limited(data: pa.Table, unit: str, limit: int | None) -> pa.Table:
+    """The rows of whole units (groups, questions) in the order of a hash, until `limit` rows are there."""
+    if limit is None:
+        return data
+    rows = frame(data)
+    names = sorted(rows[unit].unique(), key=digest)
+    sizes = dict(rows[unit].value_counts().iter_rows())
+    taken, count = [], 0
+    for name in names:
+        if count >= limit:
+            break
+        taken.append(name)
+        count += sizes[name]
+    return rows.filter(pl.col(unit).is_in(taken)).to_arrow()
 
 
 def _reporter(name: str) -> Callable[[int, int], None]:

@@ -98,10 +98,12 @@ def load_policy(model: str, lora_rank: int) -> Policy:
     """The checkpoint in float32, where small updates do not vanish; `lora_rank` puts adapters on all linear layers."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     from pipeline.training.common import Policy
     from pipeline.training.shared_prefix import pair_price
 
+    disable_progress_bar()
     net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(model)
     if lora_rank:

@@ -31,6 +31,7 @@ def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path):
         "sample.shard_size": 1,
         "sample.solo": False,
         "annotate.on": "all",
+        "failures.localizer": "none",
     }
     overrides = small_overrides(tmp_path, "killed", **small)
     config = load_config(None, overrides)

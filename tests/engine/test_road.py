@@ -23,9 +23,24 @@ pytestmark = pytest.mark.engine
 def test_every_table_of_the_road_is_filled_and_whole(road: Road):
     store = Store(road.config.store_root)
     sampled = ("tasks", "policies", "trajectories", "messages")
-    for table in (*sampled, "games", "coalitions", "interactions", "credits", "message_credits"):
+    blamed = ("steps", "localizations")
+    for table in (*sampled, "games", "coalitions", "interactions", "credits", "message_credits", *blamed):
         assert store.read(table, road.run).num_rows > 0, table
     assert store.verify(road.run) == []
+
+
+def test_continuations_of_a_failure_share_its_prefix_and_cost_only_what_is_new(road: Road):
+    rows = query(
+        road.config.store_root,
+        "SELECT t.branch_message_index AS branch, c.message_index, c.completion_ids IS NULL AS repeated, c.text, "
+        "p.text AS recorded FROM trajectories t JOIN messages c USING (run_id, trajectory_id) LEFT JOIN messages p "
+        "ON p.trajectory_id = t.parent_trajectory_id AND p.message_index = c.message_index "
+        "WHERE t.origin = 'monte_carlo'",
+    ).to_pylist()
+    assert rows
+    before = [row for row in rows if row["message_index"] < row["branch"]]
+    assert all(row["repeated"] and row["text"] == row["recorded"] for row in before)
+    assert all(not row["repeated"] for row in rows if row["message_index"] == row["branch"])
 
 
 def test_credits_of_exact_games_sum_to_what_the_team_added(road: Road):

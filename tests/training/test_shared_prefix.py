@@ -35,7 +35,7 @@ def _rows(seed: int) -> list[Row]:
     return rows
 
 
-@pytest.mark.parametrize("price", [0, 1, 192, 10**9], ids=["plain", "never joined", "by cost", "always joined"])
+@pytest.mark.parametrize("price", [0, 1, 96, 10**9], ids=["plain", "never joined", "by cost", "always joined"])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_layout_gives_the_numbers_and_gradients_of_one_row_at_a_time(
     tiny: Callable[[], Any], price: int, seed: int
@@ -63,7 +63,7 @@ def test_every_layout_gives_the_numbers_and_gradients_of_one_row_at_a_time(
 
 def test_entropy_is_that_of_the_distribution_a_token_was_drawn_from(tiny: Callable[[], Any]) -> None:
     model = tiny()
-    scores = completion_logps(model, [[5, 6]], [[7, 8]], [[True, True]], temperature=2.0, price=192)
+    scores = completion_logps(model, [[5, 6]], [[7, 8]], [[True, True]], temperature=2.0, price=96)
     chances = (model(torch.tensor([[5, 6, 7]])).logits[0, 1:] / 2.0).softmax(-1)
     torch.testing.assert_close(scores.entropies[0], -(chances * chances.log()).sum(-1))
     assert 0 < scores.entropies.max() < torch.tensor(float(VOCABULARY)).log()
@@ -71,7 +71,7 @@ def test_entropy_is_that_of_the_distribution_a_token_was_drawn_from(tiny: Callab
 
 def test_a_batch_of_padding_leaves_gradients_of_zero(tiny: Callable[[], Any]) -> None:
     model = tiny()
-    scores = completion_logps(model, [[], [5]], [[], [6, 7]], [[], [False, False]], price=192)
+    scores = completion_logps(model, [[], [5]], [[], [6, 7]], [[], [False, False]], price=96)
     scores.logps.sum().backward()
     assert scores.logps.tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert model.lm_head.weight.grad.abs().max() == 0
@@ -92,8 +92,8 @@ def test_models_that_do_not_attend_everywhere_are_run_plainly(tiny: Callable[[],
 
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2}
     common = {**sizes, "num_key_value_heads": 2, "vocab_size": 16}
-    assert pair_price(tiny()) == 6 * 32
-    assert pair_price(Qwen2ForCausalLM(Qwen2Config(**common))) == 6 * 8
+    assert pair_price(tiny()) == 3 * 32
+    assert pair_price(Qwen2ForCausalLM(Qwen2Config(**common))) == 3 * 8
     assert pair_price(MistralForCausalLM(MistralConfig(**common, sliding_window=4))) == 0
     half = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}
     assert pair_price(Qwen2ForCausalLM(Qwen2Config(**common, **half))) == 0

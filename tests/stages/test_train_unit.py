@@ -1,0 +1,185 @@
+"""Advantages, jobs, exports and the plan of the loop, from a scripted run: what is trained on, refused, and stands."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from scripted import ScriptedEngine
+from test_failures_unit import better, fail, read
+from test_sample_annotate_unit import annotate_all, configured, reply, sample_all
+
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.models import provenance
+from pipeline.stages import export, loop, train
+from pipeline.store import Store
+from pipeline.training.job import Job
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    """Every second rollout of question 2 goes wrong, so that its groups can be compared."""
+    made = ScriptedEngine(reply)
+    for stage in ("sample", "failures", "annotate"):
+        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: made)
+    return made
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The trainer's place is taken by one that copies the weights and notes the job and its data."""
+    seen: list[Job] = []
+
+    def launch(job: Job, progress: Any = None) -> None:
+        seen.append(job)
+        shutil.copytree(job.model, job.out, dirs_exist_ok=True)
+        (Path(job.out) / "model.safetensors").write_text("new")
+        (Path(job.out) / "apportion.json").write_text(json.dumps(job.provenance))
+        shutil.copy(job.data, Path(job.out) / "data.parquet")
+        pl.DataFrame(
+            {"trainer": [job.kind], "iteration": [0], "step": [0], "metric": ["loss"], "value": [0.5]},
+            schema_overrides={"iteration": pl.Int32, "step": pl.Int32},
+        ).write_parquet(job.log)
+
+    monkeypatch.setattr("pipeline.stages.train.launch", launch)
+    return seen
+
+
+def mixed(folder: Path, engine: ScriptedEngine, **sections: dict[str, Any]) -> Config:
+    """A run in which question 3 fails in one of two rollouts."""
+    turn = {"n": 0}
+
+    def sometimes(prompt: str) -> str:
+        text = reply(prompt)
+        if "I lead" in prompt and "3+2" in text:
+            turn["n"] += 1
+            return text if turn["n"] == 1 else text.replace("3+2", "3+1")
+        return text
+
+    engine.reply = sometimes
+    shared: dict[str, dict[str, Any]] = {
+        "sample": {"group_size": 2, "shard_size": 8, "solo": False}, "export": {"validation": 0.0},
+    }  # fmt: skip
+    config = configured(folder, **{**shared, **sections})
+    sample_all(config)
+    engine.reply = better
+    return config
+
+
+def test_grpo_trains_on_the_group_that_differs_and_on_the_samplers_tokens(
+    tmp_path: Path, engine: ScriptedEngine, jobs: list[Job]
+):
+    config = mixed(tmp_path, engine)
+    planned = train.plan(config, "r", "grpo")
+    rows = planned.data.to_pylist()
+    failed = {t["trajectory_id"] for t in read(config, "trajectories") if not t["success"]}
+    assert len({r["group_id"] for r in rows}) == 1
+    for row in rows:
+        sign = -1 if row["trajectory_id"] in failed else 1
+        trained = [a for a, mask in zip(row["advantages"], row["completion_mask"], strict=True) if mask]
+        assert all(a * sign > 0 for a in trained)
+    assert planned.flat > 0
+    out = train.run(planned)
+    assert jobs[0].kind == "grpo"
+    assert pl.read_parquet(out / "data.parquet").height == len(rows)
+    log = read(config, "training_log")
+    assert [(r["trainer"], r["metric"], r["value"]) for r in log] == [("grpo", "loss", 0.5)]
+    assert Store(config.store_root).verify("r") == []
+
+
+def test_a_checkpoint_knows_its_parent_and_is_not_trained_twice(
+    tmp_path: Path, engine: ScriptedEngine, jobs: list[Job]
+):
+    config = mixed(tmp_path, engine)
+    out = train.run(train.plan(config, "r", "grpo"))
+    again = train.plan(config, "r", "grpo")
+    assert again.done
+    assert train.run(again) == out
+    assert len(jobs) == 1
+    assert provenance(out)["version"] == 1
+    assert provenance(out)["parent"] == again.policy_id
+    new = {r["policy_id"]: r for r in read(config, "policies")}
+    assert [r["parent"] for r in new.values() if r["version"] == 1] == [again.policy_id]
+    other = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": 1e-4})})
+    train.run(train.plan(other, "r", "grpo"))
+    assert len(jobs) == 2
+
+
+def test_a_folder_that_is_no_checkpoint_is_never_written_over(tmp_path: Path, engine: ScriptedEngine):
+    config = mixed(tmp_path, engine)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("x")
+    with pytest.raises(UserError, match="no checkpoint of ours"):
+        train.plan(config, "r", "grpo", tmp_path / "mine")
+
+
+def test_dpo_gets_confirmed_pairs_alone(tmp_path: Path, engine: ScriptedEngine, jobs: list[Job]):
+    config = mixed(tmp_path, engine)
+    with pytest.raises(train.NothingToLearnError, match="annotate its failures"):
+        train.plan(config, "r", "dpo")
+    fail(config)
+    planned = train.plan(config, "r", "dpo")
+    pairs = planned.data.to_pylist()
+    assert pairs
+    assert all(p["chosen_k"] == 4 and p["chosen_successes"] > p["rejected_successes"] for p in pairs)
+    train.run(planned)
+    assert jobs[0].kind == "dpo"
+
+
+def test_nothing_to_compare_says_what_to_do(tmp_path: Path, engine: ScriptedEngine):
+    config = configured(tmp_path, sample={"group_size": 2, "shard_size": 8, "solo": False})
+    sample_all(config)
+    with pytest.raises(train.NothingToLearnError, match="all right or all wrong"):
+        train.plan(config, "r", "grpo")
+
+
+def test_credit_within_a_group_asks_for_credit_on_all_rollouts(tmp_path: Path, engine: ScriptedEngine):
+    config = mixed(tmp_path, engine, advantages={"method": "sharp"}, failures={"localizer": "none"})
+    annotate_all(config)
+    with pytest.raises(UserError, match=r"annotate\.on=all"):
+        train.plan(config, "r", "grpo")
+    everything = config.model_copy(update={"annotate": config.annotate.model_copy(update={"on": "all"})})
+    annotate_all(everything)
+    rows = train.plan(everything, "r", "grpo").data.to_pylist()
+    assert {r["method"] for r in rows} == {"sharp"}
+    assert {r["loss_weight"] for r in rows} == {1 / 3}
+
+
+def test_the_export_holds_the_same_rows_for_every_reader(tmp_path: Path, engine: ScriptedEngine):
+    config = mixed(tmp_path, engine)
+    fail(config)
+    manifest = export.run(config, ["r"], tmp_path / "out")
+    files = {f["path"]: f["rows"] for f in manifest["files"] if "rows" in f}
+    assert files["preference/train.parquet"] == len(read(config, "preferences"))
+    assert files["grpo/train.parquet"] == train.plan(config, "r", "grpo").data.num_rows
+    pair = pl.read_parquet(tmp_path / "out" / "preference" / "train.parquet").to_dicts()[0]
+    assert pair["prompt"][-1]["role"] == "user"
+    assert manifest["provenance"]["runs"] == ["r"]
+    assert "load_dataset" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_loop_goes_round_the_tasks_and_annotates_what_its_method_needs(tmp_path: Path):
+    sections: dict[str, dict[str, Any]] = {"loop": {"iterations": 3, "tasks": 2}}
+    rounds = loop.plan(configured(tmp_path, **sections))
+    assert [r.config.run.name for r in rounds] == ["r-0", "r-1", "r-2"]
+    assert [(r.config.tasks.offset, r.config.tasks.limit) for r in rounds] == [(0, 2), (2, 2), (0, 2)]
+    assert len({r.config.run.seed for r in rounds}) == 3
+    assert {(r.config.annotate.on, r.config.failures.localizer) for r in rounds} == {("none", "none")}
+    assert rounds[1].by("there").config.model.path == "there"
+    sharp = loop.plan(configured(tmp_path, advantages={"method": "sharp"}, **sections))
+    assert (sharp[0].config.annotate.on, sharp[0].config.failures.localizer) == ("all", "none")
+    sections["loop"]["trainer"] = "dpo"
+    dpo = loop.plan(configured(tmp_path, **sections))
+    assert (dpo[0].config.annotate.on, dpo[0].config.failures.localizer) == ("none", "monte_carlo")
+
+
+def test_a_loop_without_a_name_or_with_too_few_tasks_is_refused(tmp_path: Path):
+    with pytest.raises(UserError, match=r"run\.name"):
+        loop.plan(configured(tmp_path, run={"name": "", "data": str(tmp_path)}))
+    with pytest.raises(UserError, match="only 4 tasks"):
+        loop.plan(configured(tmp_path, loop={"tasks": 9}))
