@@ -8,7 +8,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from flows.annotate import annotate
-from flows.common import exclusive, opaque
+from flows.common import opaque
 from flows.sample import sample
 from pipeline.config import Config
 from pipeline.stages import train as stage
@@ -36,11 +36,10 @@ def loop(config: Config, tell: Callable[[Round, str], None] | None = None) -> st
         annotate(one.config, run)
         if tell:
             tell(one, run)
-        with exclusive(one.config, run):
-            try:
-                planned = stage.plan(one.config, run, config.loop.trainer, one.out, one.number)
-            except stage.NothingToLearnError:
-                continue
-            model = train_round(opaque(planned), run)
+        try:
+            planned = stage.plan(one.config, run, config.loop.trainer, one.out, one.number)
+        except stage.NothingToLearnError:
+            continue
+        model = train_round(opaque(planned), run)
     engine_for(config.model.model_copy(update={"path": model}), config.data_root)
     return model

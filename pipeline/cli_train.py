@@ -44,11 +44,13 @@ def train(
 
     resolved, run = config_of_run(config, sets, run)
     planned = stage.plan(resolved, run, trainer.value, out)
-    for reason, number in planned.refused.items():
-        say(f"set aside: {number} x {reason}")
     rows = f"{planned.data.num_rows} {'pairs' if trainer is Trainer.DPO else 'sequences'}"
-    if planned.flat:
-        rows += f" ({planned.flat} more in groups without any difference)"
+    if planned.elsewhere:
+        rows += f" ({planned.elsewhere} more are on the validation and test splits)"
+    if planned.made and planned.made.flat:
+        rows += f" ({planned.made.flat} more are in groups without any difference)"
+    for reason, number in planned.made.refused.items() if planned.made else ():
+        say(f"set aside: {number} x {reason}")
     if dry_run:
         say(f"run {run}: would train {planned.name} on {rows}; checkpoint: {planned.out}")
         return
@@ -56,13 +58,12 @@ def train(
         say(f"run {run}: {planned.out} is already trained so")
     else:
         from pipeline.progress import Bars
-        from pipeline.store import Store
 
         say(f"run {run}: training {planned.name} on {rows}")
-        with Bars(), Store(resolved.store_root).lock(run):
+        with Bars():
             stage.run(planned)
     say(f"checkpoint: {planned.out}; use it with --set model.path={planned.out}")
-    printed(resolved, _LOG_SQL.format(run=run, shard=planned.kind), Format.TABLE)
+    printed(resolved, _LOG_SQL.format(run=run, job=planned.job), Format.TABLE)
 
 
 def export(
@@ -76,8 +77,11 @@ def export(
     """Write preference, KTO, stepwise and GRPO data sets that datasets, DuckDB and Polars read."""
     from pipeline.stages.export import run as stage
 
-    resolved, first = config_of_run(config, sets, run[0] if run else None)
-    manifest = stage(resolved, [first, *(run or [])[1:]], folder)
+    configs = {}
+    for one in run or (None,):
+        resolved, name = config_of_run(config, sets, one)
+        configs[name] = resolved
+    manifest = stage(configs, folder)
     for file in manifest["files"]:
         if "rows" in file:
             say(f"{folder / file['path']}: {file['rows']} rows")
@@ -119,9 +123,10 @@ _LOOP_SQL = (
     "SELECT run_id, max(version) AS policy_version, any_value(n) AS rollouts, any_value(successes) AS successes, "
     "any_value(rate) AS rate, any_value(ci_low) AS ci_low, any_value(ci_high) AS ci_high FROM success "
     "JOIN (SELECT DISTINCT run_id, policy_id FROM messages WHERE run_id IN ({names}) AND policy_id IS NOT NULL) "
-    "USING (run_id) JOIN policies USING (run_id, policy_id) WHERE origin = 'sampled' GROUP BY run_id ORDER BY run_id"
+    "USING (run_id) JOIN policies USING (run_id, policy_id) WHERE origin = 'sampled' GROUP BY run_id "
+    "ORDER BY length(run_id), run_id"
 )
 _LOG_SQL = (
     "SELECT metric, count(*)::INT AS steps, arg_min(value, step) AS first, arg_max(value, step) AS last "
-    "FROM training_log WHERE run_id = '{run}' AND trainer = '{shard}' GROUP BY metric ORDER BY metric"
+    "FROM training_log WHERE run_id = '{run}' AND job = '{job}' GROUP BY metric ORDER BY metric"
 )

@@ -45,7 +45,7 @@ def run_demo(config: Config) -> None:
         _say_credit(console, config, run)
         _say_blame(console, config, run)
         folder = config.data_root / "exports" / run
-        manifest = export(config, [run], folder)
+        manifest = export({run: config}, folder)
         _say_export(console, folder, manifest)
         _train_and_compare(console, config, run)
     _say_next(console, config.store_root, run, time.perf_counter() - begin)

@@ -13,7 +13,7 @@ from pipeline.tasks.task import Task
 from pipeline.teams.base import Conversation, DivergedError, Message, Play, Scripted, Turn
 from pipeline.teams.load import Team
 from pipeline.teams.render import chat, encode, prompt_text
-from pipeline.verifiers.base import Verifier
+from pipeline.verifiers.base import Verifier, binary
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,7 @@ def _advance(
         return
     except Exception as error:  # a team's or tool's own code: its fault ends its conversation, never the shard
         one.talk.error = f"{type(error).__name__}: {error}"
+        one.talk.fault, one.talk.diverged = True, isinstance(error, DivergedError)
         _report(progress)
         return
     live.append((one, game, turns))
@@ -122,7 +123,7 @@ def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleC
             try:
                 messages[position] = one.talk.write(turn, recorded.text)
             except DivergedError as error:
-                one.talk.error = str(error)
+                one.talk.error, one.talk.fault, one.talk.diverged = str(error), True, True
     prompts = encode(engine.tokenizer, [_prompt(engine.tokenizer, turns[i][0].talk, turns[i][1]) for i in fresh])
     requests: list[SampleRequest] = []
     fits: list[int] = []
@@ -162,14 +163,19 @@ def _prompt(tokenizer: Any, talk: Conversation, turn: Turn) -> str:
 
 
 def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name: str) -> dict[str, Any]:
-    """The row of `trajectories`: the answer, its verdict, and what it cost."""
+    """The row of `trajectories`: the answer, its verdict, and what it cost.
+
+    No answer is a failure of the agents. Where a tool's, a team's or a verifier's own code failed there is no verdict.
+    """
     talk, rollout = played.talk, played.rollout
     answer = talk.final_answer
-    verdict, fault = None, talk.error or (None if answer else "no answer")
+    error = talk.error or (None if answer else "no answer")
+    verdict = None if talk.fault else binary(False)
     try:
-        verdict = verifier.verify(answer, rollout.task.references) if answer else None
-    except Exception as error:  # a verifier of the user's own
-        fault = f"verifier: {type(error).__name__}: {error}"
+        if answer and not talk.fault:
+            verdict = verifier.verify(answer, rollout.task.references)
+    except Exception as fault:  # a verifier of the user's own
+        error, verdict = f"verifier: {type(fault).__name__}: {fault}", None
     return {
         "trajectory_id": rollout.trajectory_id,
         "task_id": rollout.task.task_id,
@@ -182,15 +188,15 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
         "parent_trajectory_id": rollout.parent,
         "branch_message_index": rollout.branch,
         "removed": [],
-        "outcome": verdict.outcome if verdict else 0.0,
-        "success": bool(verdict and verdict.success),
+        "outcome": verdict.outcome if verdict else None,
+        "success": verdict.success if verdict else None,
         "verifier": verifier_name,
         "answer": answer,
         "seed": rollout.seed,
         "prompt_tokens": sum(len(m.prompt_ids or ()) for m in talk.messages),
         "completion_tokens": sum(len(m.completion_ids or ()) for m in talk.messages),
         "text_digest": digest([m.text for m in talk.messages]),
-        "error": fault,
+        "error": error,
     }
 
 

@@ -51,15 +51,14 @@ VIEWS: tuple[View, ...] = (
         "that fresh continuations confirmed (they solve more often than the recorded message).",
         "WITH turns AS (SELECT run_id, trajectory_id, message_index, row_number() OVER (PARTITION BY run_id, "
         "trajectory_id, agent ORDER BY message_index) AS turn FROM messages WHERE role = 'assistant'), "
-        "fixed AS (SELECT run_id, trajectory_id, step, count(*) AS n FROM repairs WHERE proposal NOT IN "
-        "('sibling', 'random') AND confirmation_successes / confirmation_k > baseline_successes / baseline_k "
-        "GROUP BY ALL) "
+        "fixed AS (SELECT run_id, trajectory_id, step, proposal, count(*) AS n FROM repairs "
+        "WHERE confirmation_successes / confirmation_k > baseline_successes / baseline_k GROUP BY ALL) "
         "SELECT l.run_id, localizer, l.agent, turn, count(*) AS failures, avg(confidence) AS mean_confidence, "
         "coalesce(sum(fixed.n), 0)::INT AS confirmed_repairs FROM localizations l "
         "LEFT JOIN turns ON turns.run_id = l.run_id AND turns.trajectory_id = l.trajectory_id "
         "AND turns.message_index = l.first_error "
         "LEFT JOIN fixed ON fixed.run_id = l.run_id AND fixed.trajectory_id = l.trajectory_id "
-        "AND fixed.step = l.first_error GROUP BY ALL",
+        "AND fixed.step = l.first_error AND fixed.proposal = l.localizer GROUP BY ALL",
     ),
 )
 

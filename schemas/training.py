@@ -107,9 +107,10 @@ TRAINING_LOG = Table(
             column("step", pa.int32(), "optimizer step, from 0", unit="steps"),
             column("metric", TEXT, "name of the metric"),
             column("value", pa.float64(), "value of the metric; NaN is kept"),
+            column("job", TEXT, "the training that it belongs to", null=True),
         ]
     ),
-    key=("trainer", "iteration", "step", "metric"),
-    sort_by=("trainer", "iteration", "step", "metric"),
+    key=("job", "trainer", "iteration", "step", "metric"),
+    sort_by=("job", "trainer", "iteration", "step", "metric"),
     invariants=(("step_not_negative", "step >= 0 AND iteration >= 0"),),
 )

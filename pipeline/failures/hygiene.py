@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from pipeline.errors import WorkError
+from pipeline.failures.first_error import wilson
 from pipeline.failures.split import contaminated, split_of, tokens
 from pipeline.ids import digest
 
 REASONS = ("unconfirmed", "identical", "near_identical", "contradicted", "duplicate", "contaminated")
 _FILLERS = frozenset(["a", "an", "the", "so", "thus", "hence", "therefore", "then", "well", "now", "ok", "okay"])
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -136,14 +135,6 @@ def length_bias(preferences: pl.DataFrame) -> LengthBias:
         low=low,
         high=high,
     )
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share, n >= 1."""
-    share, z2 = successes / n, _Z * _Z
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _mark(rows: pl.DataFrame, reason: str, drop: pl.Expr | list[bool]) -> pl.DataFrame:

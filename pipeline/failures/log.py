@@ -30,8 +30,28 @@ class Log:
         return [i for i, row in enumerate(self.messages) if row["role"] == "assistant"]
 
     def after(self, step: int) -> int:
-        """Index at which the next agent's turn stands, or the end: `step`'s tool result lies before it."""
+        """Index at which the next agent's turn stands, or the end."""
         return next((i for i in self.turns if i > step), len(self.messages))
+
+    def known_after(self, step: int) -> list[int]:
+        """Indices of what there is once `step` was written: all before it, and what it brought about.
+
+        Of calls that run side by side the turns come first and their tool results after; a result counts as known
+        with the turn that asked for it.
+        """
+        turns = set(self.turns)
+        until = max(step + 1, self.after(step))
+        known = [i for i in range(until) if i not in turns or i <= step]
+        for i in range(until, len(self.messages)):
+            row = self.messages[i]
+            if i in turns and row["agent_call_id"] == self.messages[step]["agent_call_id"]:
+                break
+            mine = (row["agent"], row["agent_call_id"]) == (
+                self.messages[step]["agent"], self.messages[step]["agent_call_id"],
+            )  # fmt: skip
+            if row["role"] == "tool" and mine:
+                known.append(i)
+        return known
 
 
 def branch(

@@ -7,7 +7,7 @@ Status: source (methods, section 4); the number of winners that are confirmed is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,15 +62,15 @@ class Alternative:
         }
 
 
-def alternatives(log: Log, step: int, proposal: str, played: Iterable[tuple[Played, bool]]) -> list[Alternative]:
+def alternatives(log: Log, step: int, proposal: str, played: Iterable[tuple[Played, bool | None]]) -> list[Alternative]:
     """The different messages written for `step` in some continuations (each with its verdict), the same text once.
 
-    A continuation that wrote the recorded message again is none.
+    A continuation that wrote the recorded message again is none, nor is one without a verdict.
     """
     found: dict[str, Alternative] = {}
     for one, success in played:
-        if len(one.talk.messages) <= step:
-            continue  # it ended before the agent could write: no room in the context window, or a fault of a tool
+        if success is None or len(one.talk.messages) <= step:
+            continue  # a fault of a tool or verifier, or no room in the context window to write
         message = one.talk.messages[step]
         if message.text == str(log.messages[step]["text"]):
             continue
@@ -105,15 +105,18 @@ def siblings(failure: Log, others: Sequence[Log]) -> Alternative | None:
     return best
 
 
-def confirmations(selected: Sequence[Alternative], k: int, seed: int) -> list[Rollout]:
-    """Fresh continuations: `k` of every alternative, and `k` of the recorded message of every step in question."""
+def confirmations(selected: Sequence[Alternative], k: int, seed: int, kind: str) -> list[Rollout]:
+    """Fresh continuations: `k` of every alternative, and `k` of the recorded message of every step in question.
+
+    `kind` keeps their seeds and ids apart from those of other ways to propose alternatives.
+    """
     asked = [
-        branch(one.log, one.step, f"confirm {one.proposal}", number, seed, text=one.text)
+        branch(one.log, one.step, f"confirm {kind}", number, seed, text=one.text)
         for one in selected
         for number in range(k)
     ]
     for log, step in _steps(selected):
-        asked += [branch(log, step, "baseline", number, seed, repeat=True) for number in range(k)]
+        asked += [branch(log, step, f"baseline {kind}", number, seed, repeat=True) for number in range(k)]
     return asked
 
 
@@ -123,16 +126,23 @@ def winners(found: Sequence[Alternative]) -> list[Alternative]:
     return sorted(won, key=lambda one: (-one.selection_successes / one.selection_k, one.number))[:MOST_WINNERS]
 
 
-def confirmed(selected: Sequence[Alternative], k: int, verdicts: Iterator[bool]) -> list[Alternative]:
-    """`selected` with the counts of their confirmations and baselines; `verdicts` as `confirmations` asked."""
-    counts = [sum(next(verdicts) for _ in range(k)) for _ in selected]
-    base: Mapping[tuple[str, int], int] = {
-        (log.trajectory_id, step): sum(next(verdicts) for _ in range(k)) for log, step in _steps(selected)
-    }
+def confirmed(selected: Sequence[Alternative], k: int, verdicts: Iterator[bool | None]) -> list[Alternative]:
+    """`selected` with the counts of their confirmations and baselines; `verdicts` as `confirmations` asked.
+
+    Continuations without a verdict do not count; where none is left there is no confirmation.
+    """
+    counts = [_counted(verdicts, k) for _ in selected]
+    base = {(log.trajectory_id, step): _counted(verdicts, k) for log, step in _steps(selected)}
     return [
-        replace(one, confirmed=(k, count), baseline=(k, base[one.log.trajectory_id, one.step]))
+        replace(one, confirmed=count, baseline=base[one.log.trajectory_id, one.step])
         for one, count in zip(selected, counts, strict=True)
     ]
+
+
+def _counted(verdicts: Iterator[bool | None], k: int) -> tuple[int, int] | None:
+    """(verdicts, successes) of the next `k`."""
+    some = [verdict for verdict in (next(verdicts) for _ in range(k)) if verdict is not None]
+    return (len(some), sum(some)) if some else None
 
 
 def _steps(selected: Sequence[Alternative]) -> list[tuple[Log, int]]:

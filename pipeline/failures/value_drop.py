@@ -42,10 +42,12 @@ def requests(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreReque
     )
     room = window - len(target) - 1
     view = fit(_whole(log, reader, system, examples, view), tokenizer, cue, room)[0].view
-    ends = [log.turns[0] if log.turns else len(log.messages), *(log.after(turn) for turn in log.turns)]
+    known: list[set[int]] = [set(range(log.turns[0] if log.turns else len(log.messages)))]
+    for turn in log.turns:
+        known.append(known[-1] | set(log.known_after(turn)))
     texts = [
-        prompt_text(tokenizer, chat(reader, system, examples, [_said(m) for m in view if m.index < end])) + cue
-        for end in ends
+        prompt_text(tokenizer, chat(reader, system, examples, [_said(m) for m in view if m.index in indices])) + cue
+        for indices in known
     ]
     prompts = encode(tokenizer, texts)
     if max(map(len, prompts)) > room:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
+import schemas
 from pipeline.advantages.base import Inputs, method
 from pipeline.advantages.rows import train_rows
 from pipeline.config import Config
@@ -17,49 +19,59 @@ from pipeline.stages import annotate
 from pipeline.stages.common import ALGORITHM_VERSION, frame
 from pipeline.store import Store
 
-TABLES = ("advantages", "train_rows")
-
 
 @dataclass(frozen=True)
 class Made:
-    """What came of it: training rows, sequences without any advantage, and messages refused, by reason."""
+    """Advantages and training rows of a run, by shard of trajectories; what was left out, and why."""
 
-    rows: int
-    flat: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
+    method: str
+    advantages: dict[str, pa.Table]
+    train_rows: dict[str, pa.Table]
+    flat: int
+    """Sequences without any advantage."""
+    refused: dict[str, int]
+    """Messages that cannot be trained on, by reason."""
+
+    @property
+    def rows(self) -> pa.Table:
+        return pa.concat_tables(self.train_rows.values())
 
 
-def run(config: Config, run: str) -> Made:
-    """Compute the advantages of the configured method for every sampled rollout of `run`, and commit both tables."""
+def make(config: Config, run: str) -> Made:
+    """Compute the advantages of the configured method for every sampled rollout of `run`; writes nothing."""
     store = Store(config.store_root)
     sources = [p.stem.removeprefix("part-") for p in store.shards("trajectories", run)]
     sources = [name for name in sources if name.startswith("sampled-")]
     if not sources:
         raise UserError(f"run {run!r} has no sampled rollouts to train on; logs that were imported carry no tokens")
-    spec = annotate.plan(config, run).spec
-    made = [_shard(config, store, run, name, spec) for name in sources]
-    refused: Counter[str] = Counter()
-    for one in made:
-        refused.update(one.refused)
-    return Made(sum(one.rows for one in made), sum(one.flat for one in made), dict(refused))
-
-
-def _shard(config: Config, store: Store, run: str, source: str, spec: str) -> Made:
     chosen = method(config.advantages.method)
-    made = chosen.advantages(_inputs(config, store, run, source, spec))
-    messages = frame(store.read("messages", run, source).filter(pc.field("role") == "assistant"))
-    rows = train_rows(made, messages, config.advantages.unit, keep_flat=config.train.beta > 0)
+    spec = annotate.plan(config, run).spec
     tasks = frame(store.read("tasks", run))
-    names = frame(store.read("trajectories", run, source, columns=["trajectory_id", "task_id"]))
-    split = with_split(
-        rows.table.join(names, on="trajectory_id", how="left", maintain_order="left"),
-        tasks, validation=config.export.validation, test=config.export.test,
-    ).drop("task_id")  # fmt: skip
-    name = f"{chosen.name}-{source}"
-    print_of = digest([ALGORITHM_VERSION, chosen.name, dict(chosen.parameters), config.advantages.unit, source])
-    store.write_shard("advantages", run, name, made.to_arrow(), print_of)
-    store.write_shard("train_rows", run, name, split.to_arrow(), print_of)
-    return Made(len(split), rows.flat, dict(rows.refused))
+    made = Made(chosen.name, {}, {}, 0, {})
+    flat, refused = 0, Counter[str]()
+    for source in sources:
+        advantages = chosen.advantages(_inputs(config, store, run, source, spec))
+        messages = frame(store.read("messages", run, source).filter(pc.field("role") == "assistant"))
+        rows = train_rows(advantages, messages, config.advantages.unit, keep_flat=config.train.beta > 0)
+        names = frame(store.read("trajectories", run, source, columns=["trajectory_id", "task_id"]))
+        split = with_split(
+            rows.table.join(names, on="trajectory_id", how="left", maintain_order="left"),
+            tasks, validation=config.export.validation, test=config.export.test,
+        ).drop("task_id")  # fmt: skip
+        made.advantages[source] = advantages.to_arrow()
+        made.train_rows[source] = schemas.TABLES["train_rows"].conform(split.to_arrow())
+        flat += rows.flat
+        refused.update(rows.refused)
+    return replace(made, flat=flat, refused=dict(refused))
+
+
+def write(config: Config, run: str, made: Made) -> None:
+    """Commit both tables, in place of what the method gave before."""
+    store = Store(config.store_root)
+    for source, rows in made.train_rows.items():
+        name, print_of = f"{made.method}-{source}", digest([ALGORITHM_VERSION, rows["row_id"].to_pylist()])
+        store.write_shard("advantages", run, name, made.advantages[source], print_of)
+        store.write_shard("train_rows", run, name, rows, print_of)
 
 
 def _inputs(config: Config, store: Store, run: str, source: str, spec: str) -> Inputs:
@@ -68,9 +80,9 @@ def _inputs(config: Config, store: Store, run: str, source: str, spec: str) -> I
     credits = store.read("credits", run, credited).filter(pc.field("estimator") == config.annotate.estimator)
     shares = store.read("message_credits", run, credited)
     aside = store.read("rejects", run, credited, columns=["file"])["file"].to_pylist()
-    failed = f"failures-{source}"
+    failed = f"failures-{config.failures.localizer}-{source}"
     return Inputs(
-        trajectories=frame(store.read("trajectories", run, source)),
+        trajectories=frame(store.read("trajectories", run, source).filter(pc.field("outcome").is_valid())),
         messages=frame(store.read("messages", run, source)),
         team_roles={agent.name: agent.role for agent in config.team.agents},
         credits=frame(credits),

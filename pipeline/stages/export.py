@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.config import Config
 from pipeline.errors import UserError
@@ -17,27 +17,30 @@ from pipeline.store import Store
 from pipeline.tasks.files import load_tasks
 
 
-def run(config: Config, runs: list[str], folder: Path) -> dict[str, Any]:
-    """Write the export; the manifest. GRPO's rows are made by the configured method. Refuses a folder not its own."""
+def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
+    """Write the export of some runs, each with its own configuration; the manifest. Refuses a folder not its own.
+
+    GRPO's rows are made by the configured method; nothing is written to the store.
+    """
     check_place(folder)
+    config = next(iter(configs.values()))
     store = Store(config.store_root)
-    for name in runs:
-        if any(path.stem.startswith("part-sampled-") for path in store.shards("trajectories", name)):
-            advantages.run(config, name)
-    tables = {table: pa.concat_tables(store.read(table, name) for name in runs) for table in READ}
+    tables = {table: pa.concat_tables(store.read(table, name) for name in configs) for table in READ}
     if not tables["trajectories"].num_rows:
-        raise UserError(f"run {runs[0]!r} has no trajectories; see `apportion runs list`")
-    tables["train_rows"] = tables["train_rows"].filter(pc.field("method") == config.advantages.method)
+        raise UserError(f"run {next(iter(configs))!r} has no trajectories; see `apportion runs list`")
+    sampled = [n for n in configs if any(p.stem.startswith("part-sampled-") for p in store.shards("trajectories", n))]
+    made = [advantages.make(configs[name], name).rows for name in sampled]
+    tables["train_rows"] = pa.concat_tables(made) if made else tables["train_rows"].slice(0, 0)
     section = config.export
     known = [task.question for task in load_tasks(section.evaluation)[0]] if section.evaluation else []
-    made = data_sets(tables, validation=section.validation, test=section.test, evaluation=known)
-    audit = pa.concat_tables(store.read("audit", name) for name in runs).drop_columns("run_id")
-    policies = pa.concat_tables(store.read("policies", name) for name in runs)["policy_id"].to_pylist()
+    sets = data_sets(tables, validation=section.validation, test=section.test, evaluation=known)
+    audit = pa.concat_tables(store.read("audit", name) for name in configs).drop_columns("run_id")
+    wrote = {policy for policy in tables["messages"]["policy_id"].to_pylist() if policy}
     return write(
         folder,
-        made.tables,
+        sets.tables,
         config=config.model_dump(mode="json"),
-        provenance={"runs": runs, "policies": sorted(set(policies))},
-        report=made.report,
+        provenance={"runs": list(configs), "policies": sorted(wrote)},
+        report=sets.report,
         audit=audit if audit.num_rows else None,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,6 @@ from pipeline.engines.base import Engine
 from pipeline.errors import UserError
 from pipeline.failures import monte_carlo, repair, value_drop
 from pipeline.failures.first_error import FirstError, change_point, first_fall
-from pipeline.failures.hygiene import clean, with_split
 from pipeline.failures.log import Log, branch
 from pipeline.failures.pairs import pairs
 from pipeline.failures.repair import Alternative
@@ -25,23 +24,29 @@ from pipeline.models import fingerprint, resolve_dtype, resolve_model
 from pipeline.sampling import Played, Rollout, message_rows, play, trajectory_row
 from pipeline.stages.annotate import SPOKEN
 from pipeline.stages.common import ALGORITHM_VERSION, engine_for, frame, rows, watcher
-from pipeline.stages.sample import policy_of, writer
+from pipeline.stages.sample import policy_of, rules_of, writer
 from pipeline.store import Store
 from pipeline.tasks.task import Task
+from pipeline.teams.base import DivergedError
 from pipeline.teams.load import Team, load_team
 from pipeline.verifiers import get_verifier
 
 TABLES = ("trajectories", "messages", "steps", "localizations", "repairs", "rejects", "preferences")
+_PLACE = "trajectory "
 
 
 @dataclass(frozen=True)
 class Shard:
-    """The failures of one shard of trajectories."""
+    """The failures of one shard of trajectories, looked at in one way: by a localizer, or beside winning siblings."""
 
     source: str
-    name: str
+    kind: str
     fingerprint: str
     imported: bool
+
+    @property
+    def name(self) -> str:
+        return f"failures-{self.kind}-{self.source}"
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,20 @@ class FailurePlan:
 
     @property
     def pending(self) -> tuple[Shard, ...]:
-        """The shards that do not stand yet."""
-        store = Store(self.config.store_root)
-        return tuple(s for s in self.shards if not store.shard_stands(self.run, s.name, s.fingerprint, TABLES))
+        """The shards that do not stand yet, or that leave out a failure that is asked for."""
+        return tuple(s for s in self.shards if (done := _done(self, s)) is None or _asked_for(self, s) - done)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The failures of a shard, one of every task first, and the successes of each group."""
+
+    logs: tuple[Log, ...]
+    won: Mapping[str, Sequence[Log]]
+
+    def beside(self, log: Log) -> Alternative | None:
+        """What a winning sibling wrote where it parts from `log`."""
+        return repair.siblings(log, self.won.get(log.trajectory["group_id"], ()))
 
 
 @dataclass(frozen=True)
@@ -66,9 +82,9 @@ class Located:
     """A failure with the values of its prefixes and what was made of them."""
 
     log: Log
-    values: Sequence[float]
+    values: Sequence[float | None]
     error: FirstError | None
-    tried: Sequence[tuple[Played, bool]] = ()
+    tried: Sequence[tuple[Played, bool | None]] = ()
     """Continuations that rewrote the wrong step, with their verdicts."""
 
     @property
@@ -77,54 +93,82 @@ class Located:
 
 
 def plan(config: Config, run: str) -> FailurePlan:
-    """Find the shards whose failures are looked at; refuse a model that is not the run's own policy."""
-    store = Store(config.store_root)
+    """Find the shards whose failures are looked at; refuse to repair under other conditions than the run's own."""
+    store, section = Store(config.store_root), config.failures
     path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
     scorer = digest([*fingerprint(path), resolve_dtype(config.model.dtype)])
     policy_id, _ = policy_of(config)
-    section = config.failures.model_dump(mode="json")
-    splits = config.export.model_dump(mode="json")
-    spec = digest([section, scorer, config.annotate.cue, config.model.max_model_len, config.sampling(), splits])
+    names = [shard.stem.removeprefix("part-") for shard in store.shards("trajectories", run)]
+    names = [name for name in names if name.startswith(SPOKEN)] if section.localizer != "none" else []
+    if any(name.startswith("sampled-") for name in names):
+        _check_conditions(config, store, run, policy_id)
+    told = section.model_dump(mode="json", exclude={"limit", "localizer", "contrast"})
     shards = []
-    for shard in store.shards("trajectories", run) if config.failures.localizer != "none" else []:
-        name = shard.stem.removeprefix("part-")
-        if not name.startswith(SPOKEN):
-            continue
+    for name in names:
+        imported = name.startswith("imported-")
+        localizer = value_drop.NAME if imported else section.localizer
         source = store.shard_fingerprint("trajectories", run, name)
-        print_of = digest([ALGORITHM_VERSION, spec, source])
-        shards.append(Shard(name, f"failures-{name}", print_of, name.startswith("imported-")))
-    if any(not shard.imported for shard in shards):
-        wrote = store.read("policies", run, columns=["policy_id"])["policy_id"].to_pylist()
-        if policy_id not in wrote:
-            raise UserError(
-                f"model.path = {config.model.path!r} did not sample run {run!r}: a repair is written by the same "
-                "policy; leave model.path as it was, or set failures.localizer=none"
-            )
+        for kind in (localizer, repair.SIBLING) if section.contrast and not imported else (localizer,):
+            spec = [ALGORITHM_VERSION, told, config.sampling(), source]
+            if kind == value_drop.NAME:
+                spec += [scorer, config.annotate.cue, config.model.max_model_len]
+            shards.append(Shard(name, kind, digest(spec), imported))
     return FailurePlan(config, run, scorer, policy_id, tuple(shards))
 
 
-def failures_of(plan: FailurePlan, shard: Shard) -> tuple[list[Log], dict[str, list[Log]]]:
-    """The failures to look at (one of every task first), and the successes of each group."""
+def _check_conditions(config: Config, store: Store, run: str, policy_id: str) -> None:
+    if policy_id not in store.read("policies", run, "00000", columns=["policy_id"])["policy_id"].to_pylist():
+        raise UserError(
+            f"model.path = {config.model.path!r} did not sample run {run!r}: a repair is written by the same "
+            "policy; leave model.path as it was, or set failures.localizer=none"
+        )
+    if (store.manifest(run) or {}).get("rules") not in (None, rules_of(config)):
+        raise UserError(
+            f"run {run!r} was sampled with another team, decoding, verifier, seed or other documents: a repair is "
+            "tried under the same conditions; leave them as they were, or set failures.localizer=none"
+        )
+
+
+def failures_of(plan: FailurePlan, source: str) -> Failures:
+    """All failures of a shard of trajectories. A rollout that a tool's fault broke off has no verdict, and is none."""
     store = Store(plan.config.store_root)
     tasks = {row["task_id"]: _task(row) for row in rows(store.read("tasks", plan.run))}
     messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    table = store.read("messages", plan.run, shard.source).drop_columns("run_id")
+    table = store.read("messages", plan.run, source).drop_columns("run_id")
     for row in rows(table.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
         messages[row["trajectory_id"]].append(row)
     found: list[Log] = []
     won: dict[str, list[Log]] = defaultdict(list)
-    for row in rows(store.read("trajectories", plan.run, shard.source)):
+    for row in rows(store.read("trajectories", plan.run, source)):
         log = Log(row, messages[row["trajectory_id"]], tasks[row["task_id"]])
         if row["success"]:
             won[row["group_id"]].append(log)
-        elif log.turns:
+        elif log.turns and row["success"] is not None:
             found.append(log)
     seen: dict[str, int] = defaultdict(int)
     order: list[tuple[int, int]] = []
     for log in found:
         order.append((seen[log.task.task_id], len(order)))
         seen[log.task.task_id] += 1
-    return [found[i] for _, i in sorted(order)][: plan.config.failures.limit], won
+    return Failures(tuple(found[i] for _, i in sorted(order)), won)
+
+
+def _asked_for(plan: FailurePlan, shard: Shard) -> set[str]:
+    """Ids of the failures that the configuration asks for."""
+    found = failures_of(plan, shard.source)
+    logs = found.logs[: plan.config.failures.limit]
+    return {log.trajectory_id for log in logs if shard.kind != repair.SIBLING or found.beside(log)}
+
+
+def _done(plan: FailurePlan, shard: Shard) -> set[str] | None:
+    """Ids of the failures looked at or set aside; None where the shard does not stand."""
+    store = Store(plan.config.store_root)
+    if not store.shard_stands(plan.run, shard.name, shard.fingerprint, TABLES):
+        return None
+    table = "repairs" if shard.kind == repair.SIBLING else "localizations"
+    looked = store.read(table, plan.run, shard.name, columns=["trajectory_id"])["trajectory_id"].to_pylist()
+    aside = store.read("rejects", plan.run, shard.name, columns=["file"])["file"].to_pylist()
+    return {*looked, *(place.removeprefix(_PLACE) for place in aside)}
 
 
 def cost(plan: FailurePlan) -> dict[str, int]:
@@ -132,46 +176,57 @@ def cost(plan: FailurePlan) -> dict[str, int]:
     section = plan.config.failures
     total = {"failures": 0, "prefixes": 0, "continuations": 0}
     for shard in plan.pending:
-        logs, _ = failures_of(plan, shard)
+        wanted = _asked_for(plan, shard)
+        logs = [log for log in failures_of(plan, shard.source).logs if log.trajectory_id in wanted]
+        if shard.kind == repair.SIBLING:
+            total["continuations"] += 2 * section.confirmations * len(logs)
+            continue
         turns = sum(len(log.turns) for log in logs)
         total["failures"] += len(logs)
         total["prefixes"] += turns + len(logs)
         if shard.imported:
             continue
-        sampled = section.rollouts * turns if section.localizer == monte_carlo.NAME else 0
-        fresh = section.alternatives + section.confirmations * (repair.MOST_WINNERS + 1)
-        total["continuations"] += sampled + len(logs) * (fresh + 2 * section.confirmations * section.contrast)
+        total["continuations"] += section.rollouts * turns if shard.kind == monte_carlo.NAME else 0
+        if section.alternatives:
+            total["continuations"] += len(logs) * (
+                section.alternatives + section.confirmations * (repair.MOST_WINNERS + 1)
+            )
     return total
 
 
 def run_shard(plan: FailurePlan, shard: Shard) -> int:
-    """Work through the failures of one shard and commit its tables, preferences last. Returns the failures seen."""
-    config = plan.config
-    logs, won = failures_of(plan, shard)
+    """Work through the failures of one shard and commit its tables, preferences last. Returns the failures looked at.
+
+    Failures looked at before stay: a narrower choice loses nothing.
+    """
+    config, store = plan.config, Store(plan.config.store_root)
+    wanted = _asked_for(plan, shard) | (_done(plan, shard) or set())
+    found = failures_of(plan, shard.source)
+    logs = [log for log in found.logs if log.trajectory_id in wanted]
     bench = Bench.open(config) if logs else None
     rejects: list[dict[str, Any]] = []
     located: list[Located] = []
     repairs: list[Alternative] = []
-    if bench and (shard.imported or config.failures.localizer == value_drop.NAME):
-        located = by_value(bench, logs, rejects)
+    if bench and shard.kind == repair.SIBLING:
+        repairs = settled(bench, [one for log in logs if (one := found.beside(log))], shard.kind)
     elif bench:
-        located = by_continuing(bench, logs)
-    if bench and not shard.imported:
-        repairs = repaired(bench, located, won)
-    store = Store(config.store_root)
+        located = by_value(bench, logs, rejects) if shard.kind == value_drop.NAME else by_continuing(bench, logs)
+        if not shard.imported:
+            repairs = settled(bench, proposed(bench, located, shard.kind, config.failures.alternatives), shard.kind)
     write = writer(store, plan.run, shard.name, shard.fingerprint)
     played = bench.played if bench else []
     write("trajectories", [{**row, "batch_index": None} for _, row in played])
     write("messages", [row for one, _ in played for row in message_rows(one, config.sample, plan.policy_id)])
-    name = value_drop.NAME if shard.imported else config.failures.localizer
-    scorer = plan.scorer if name == value_drop.NAME else plan.policy_id
-    write("steps", [row for one in located for row in step_rows(one, name, scorer)])
-    write("localizations", [localization_row(one, name) for one in located])
-    found = [one.row(plan.policy_id) for one in repairs]
-    write("repairs", found)
+    scorer = plan.scorer if shard.kind == value_drop.NAME else plan.policy_id
+    write("steps", [row for one in located for row in step_rows(one, shard.kind, scorer)])
+    write("localizations", [localization_row(one, shard.kind) for one in located])
+    rows_of_repairs = [one.row(plan.policy_id) for one in repairs]
+    write("repairs", rows_of_repairs)
     write("rejects", rejects)
-    store.write_shard("preferences", plan.run, shard.name, _pairs(plan, logs, found), shard.fingerprint)
-    return len(logs)
+    store.write_shard(
+        "preferences", plan.run, shard.name, _pairs(plan, shard, logs, rows_of_repairs), shard.fingerprint
+    )
+    return 0 if shard.kind == repair.SIBLING else len(logs)
 
 
 @dataclass
@@ -191,15 +246,20 @@ class Bench:
         team = load_team(config.team)[0] if config.team.agents else None
         return cls(config, engine, team, [])  # type: ignore[arg-type]
 
-    def judge(self, name: str, asked: Sequence[Rollout]) -> list[tuple[Played, bool]]:
-        """Play continuations to their end, all together, and verify them."""
+    def judge(self, name: str, asked: Sequence[Rollout]) -> list[tuple[Played, bool | None]]:
+        """Play continuations to their end, all together, and verify them; None where a fault left no verdict.
+
+        Raises WorkError where the team does not repeat a recorded prefix.
+        """
         done = watcher().start(name, len(asked))
         verifier = get_verifier(self.config.tasks.verifier)
         result = []
         for one in play(self.engine, self.team, asked, self.config.sample, done):
+            if one.talk.diverged:
+                raise DivergedError(f"trajectory {one.rollout.parent}: {one.talk.error}")
             row = trajectory_row(one, verifier, 0, self.config.tasks.verifier)
             self.played.append((one, row))
-            result.append((one, bool(row["success"])))
+            result.append((one, row["success"]))
         return result
 
 
@@ -215,7 +275,7 @@ def by_value(bench: Bench, logs: Sequence[Log], rejects: list[dict[str, Any]]) -
             kept.append(log)
         except ValueError as error:
             rejects.append(
-                {"stage": "failures", "file": f"trajectory {log.trajectory_id}", "line": 0, "reason": str(error)}
+                {"stage": "failures", "file": f"{_PLACE}{log.trajectory_id}", "line": 0, "reason": str(error)}
             )
     done = watcher().start("prefixes of failures", sum(map(len, asked)))
     found = value_drop.values(asked, bench.engine, done)
@@ -233,42 +293,40 @@ def by_continuing(bench: Bench, logs: Sequence[Log]) -> list[Located]:
     located = []
     for log, some in zip(logs, asked, strict=True):
         mine = [next(judged) for _ in some]
-        won = monte_carlo.counts(log, k, [success for _, success in mine])
-        error = change_point(won, [k] * len(won), bench.config.failures.margin)
+        won, of = monte_carlo.counts(log, k, [success for _, success in mine])
+        error = change_point(won, of, bench.config.failures.margin)
         tried = mine[error.turn * k : (error.turn + 1) * k] if error else []
-        located.append(Located(log, [count / k for count in won], error, tried))
+        shares = [count / verdicts if verdicts else None for count, verdicts in zip(won, of, strict=True)]
+        located.append(Located(log, [*shares, 0.0], error, tried))
     return located
 
 
-def repaired(bench: Bench, located: Sequence[Located], won: dict[str, list[Log]]) -> list[Alternative]:
-    """Alternatives at the located steps and from winning siblings; the winners with their confirmations."""
-    config = bench.config.failures
-    seed = bench.config.run.seed
-    found = proposed(bench, located, config.localizer, config.alternatives)
-    if config.contrast:
-        near = (repair.siblings(one.log, won.get(one.log.trajectory["group_id"], [])) for one in located)
-        found += [one for one in near if one]
-    grouped: dict[tuple[str, str], list[Alternative]] = defaultdict(list)
+def settled(bench: Bench, found: Sequence[Alternative], kind: str) -> list[Alternative]:
+    """`found`, the winners among them with their confirmations and baselines."""
+    section, seed = bench.config.failures, bench.config.run.seed
+    grouped: dict[str, list[Alternative]] = defaultdict(list)
     for one in found:
-        grouped[one.log.trajectory_id, one.proposal].append(one)
+        grouped[one.log.trajectory_id].append(one)
     selected = [one for some in grouped.values() for one in repair.winners(some)]
-    asked = repair.confirmations(selected, config.confirmations, seed)
-    verdicts = (success for _, success in bench.judge("confirmations of repairs", asked))
-    chosen = repair.confirmed(selected, config.confirmations, verdicts)
-    done = {(one.log.trajectory_id, one.proposal, one.number): one for one in chosen}
-    return [done.get((one.log.trajectory_id, one.proposal, one.number), one) for one in found]
+    asked = repair.confirmations(selected, section.confirmations, seed, kind)
+    verdicts = (success for _, success in bench.judge(f"confirmations ({kind})", asked)) if asked else iter(())
+    chosen = repair.confirmed(selected, section.confirmations, verdicts)
+    done = {(one.log.trajectory_id, one.number): one for one in chosen}
+    return [done.get((one.log.trajectory_id, one.number), one) for one in found]
 
 
 def proposed(bench: Bench, located: Sequence[Located], proposal: str, number: int) -> list[Alternative]:
     """`number` alternatives at every located step, each continued to the end; continuations at hand count."""
     seed = bench.config.run.seed
+    if not number:
+        return []
     asked: list[list[Rollout]] = [
         [branch(one.log, one.step, f"alternative {proposal}", n, seed) for n in range(len(one.tried), number)]
         if one.step is not None
         else []
         for one in located
     ]
-    judged: Iterator[tuple[Played, bool]] = iter(())
+    judged: Iterator[tuple[Played, bool | None]] = iter(())
     if any(asked):
         judged = iter(bench.judge("alternatives", [one for some in asked for one in some]))
     found: list[Alternative] = []
@@ -290,7 +348,7 @@ def step_rows(located: Located, name: str, scorer: str) -> list[dict[str, Any]]:
             "scorer": scorer,
             "value_before": before,
             "value_after": after,
-            "score": after - before,
+            "score": None if before is None or after is None else after - before,
         }
         for turn, before, after in zip(located.log.turns, located.values, located.values[1:], strict=False)
     ]
@@ -310,16 +368,16 @@ def localization_row(located: Located, name: str) -> dict[str, Any]:
     }
 
 
-def _pairs(plan: FailurePlan, logs: Sequence[Log], repairs: Sequence[dict[str, Any]]) -> pa.Table:
-    """The rows of `preferences`: clean pairs out of the confirmed repairs, split by question over the whole run."""
+def _pairs(plan: FailurePlan, shard: Shard, logs: Sequence[Log], repairs: Sequence[dict[str, Any]]) -> pa.Table:
+    """The rows of `preferences`: every pair that the confirmed repairs make. Who uses them cleans and splits them."""
     if not repairs:
         return schemas.TABLES["preferences"].from_rows([])
     tasks = frame(Store(plan.config.store_root).read("tasks", plan.run))
     messages = schemas.TABLES["messages"].from_rows([dict(row) for log in logs for row in log.messages])
     trajectories = pl.DataFrame([{"trajectory_id": log.trajectory_id, "task_id": log.task.task_id} for log in logs])
     made = pairs(frame(schemas.TABLES["repairs"].from_rows(repairs)), frame(messages), trajectories, tasks)
-    section = plan.config.export
-    return with_split(clean(made, tasks).pairs, tasks, validation=section.validation, test=section.test).to_arrow()
+    names = [f"x{digest([pair, shard.name])}" for pair in made["pair_id"]]  # the same pair may come from elsewhere too
+    return made.with_columns(pair_id=pl.Series(names, dtype=pl.String)).to_arrow()
 
 
 def _task(row: dict[str, Any]) -> Task:

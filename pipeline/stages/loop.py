@@ -54,7 +54,8 @@ def _annotated(config: Config, values: dict[str, Any]) -> dict[str, Any]:
     blame = config.loop.trainer == "dpo" or "localizations" in needs
     if blame and config.failures.localizer == "none":
         raise UserError("config: failures.localizer = none: this training needs first errors; choose monte_carlo")
+    unrepaired = {"alternatives": 0, "contrast": False} if config.loop.trainer == "grpo" else {}
     return {
         "annotate": {**values["annotate"], "on": credit or "none"},
-        "failures": {**values["failures"], "localizer": config.failures.localizer if blame else "none"},
+        "failures": {**values["failures"], **unrepaired, "localizer": config.failures.localizer if blame else "none"},
     }

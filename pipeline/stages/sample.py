@@ -45,6 +45,8 @@ class SamplePlan:
     rejects: tuple[Reject, ...]
     policy_id: str
     policy: dict[str, Any]
+    rules: str
+    """Digest of what a rollout is played by: team, decoding, verifier, documents, seed."""
     spec: str
     """Digest of all that the rows depend on: configuration, tasks, documents, policy, seed."""
     shards: tuple[Shard, ...]
@@ -88,8 +90,7 @@ def plan(config: Config) -> SamplePlan:
     get_verifier(config.tasks.verifier)
     tasks, rejects = gather_tasks(config)
     policy_id, policy = policy_of(config)
-    documents = sorted({file for tool in config.team.tools.values() for file in _files(tool.documents)})
-    rules = digest([config.sampling(), [file_digest(Path(file)) for file in documents]])
+    rules = rules_of(config)
     spec = digest([rules, policy_id, [task.task_id for task in tasks]])
     shards = []
     origins = [("sampled", team)] + ([("solo", solo)] if config.sample.solo else [])
@@ -100,7 +101,13 @@ def plan(config: Config) -> SamplePlan:
             part = tuple(every[start : start + step])
             print_of = digest([ALGORITHM_VERSION, [r.trajectory_id for r in part]])
             shards.append(Shard(f"{origin}-{number:05d}", number, part, print_of))
-    return SamplePlan(config, team, solo, tuple(tasks), tuple(rejects), policy_id, policy, spec, tuple(shards))
+    return SamplePlan(config, team, solo, tuple(tasks), tuple(rejects), policy_id, policy, rules, spec, tuple(shards))
+
+
+def rules_of(config: Config) -> str:
+    """Digest of what a rollout is played by: team, decoding, verifier, documents, seed."""
+    documents = sorted({file for tool in config.team.tools.values() for file in _files(tool.documents)})
+    return digest([config.sampling(), [file_digest(Path(file)) for file in documents]])
 
 
 def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
@@ -117,7 +124,8 @@ def prepare(plan: SamplePlan) -> None:
     config, store = plan.config, Store(plan.config.store_root)
     run = config.run_id
     shards = [shard.name for shard in plan.shards]
-    manifest = {"kind": "sample", "spec": plan.spec, "shards": shards, "config": config.model_dump(mode="json")}
+    told = config.model_dump(mode="json")
+    manifest = {"kind": "sample", "spec": plan.spec, "rules": plan.rules, "shards": shards, "config": told}
     claim(store, run, manifest)
     store.sweep(run)
     write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))

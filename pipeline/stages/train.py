@@ -16,17 +16,19 @@ import pyarrow.parquet as pq
 import schemas
 from pipeline.config import Config
 from pipeline.errors import UserError, WorkError
-from pipeline.failures.hygiene import clean
+from pipeline.failures.hygiene import clean, with_split
 from pipeline.ids import digest
 from pipeline.models import PROVENANCE, provenance, resolve_model
 from pipeline.stages import advantages
 from pipeline.stages.common import ALGORITHM_VERSION, frame, watcher
 from pipeline.stages.sample import policy_of
 from pipeline.store import Store
+from pipeline.tasks.files import load_tasks
 from pipeline.training.job import Job, launch
 
 Kind = Literal["dpo", "grpo"]
 TRAINED = "train"
+RECORDS = ("policies", "training_log")
 
 
 class NothingToLearnError(UserError):
@@ -42,68 +44,85 @@ class TrainPlan:
     kind: Kind
     out: Path
     data: pa.Table
-    policy_id: str
     told: dict[str, Any]
     """What goes into the checkpoint: where its weights come from, and the digest of the job."""
-    refused: dict[str, int]
-    """GRPO: messages that cannot be trained on, by reason."""
-    flat: int
-    """GRPO: sequences without any advantage, left out."""
+    elsewhere: int
+    """Rows on the validation and test splits, which are not trained on."""
+    made: advantages.Made | None
+    """GRPO: the advantages that the rows are made of."""
 
     @property
     def name(self) -> str:
-        return self.kind if self.kind == "dpo" else f"grpo-{self.config.advantages.method}"
+        return self.kind if self.made is None else f"{self.kind}-{self.made.method}"
+
+    @property
+    def job(self) -> str:
+        return str(self.told["job"])
+
+    @property
+    def trained(self) -> bool:
+        """Whether the checkpoint is there, made by this very job."""
+        return bool(provenance(self.out, "job").get("job") == self.job)
 
     @property
     def done(self) -> bool:
-        """Whether the checkpoint is there, made by this very job."""
-        return bool(provenance(self.out, "job").get("job") == self.told["job"])
+        """Whether checkpoint, log and policy stand."""
+        store = Store(self.config.store_root)
+        return self.trained and store.shard_stands(self.run, f"train-{self.job}", self.job, RECORDS)
 
 
 def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteration: int = 0) -> TrainPlan:
     """Gather the rows to train on, and refuse what cannot be trained. GRPO's advantages are computed here."""
     store = Store(config.store_root)
     policy_id, policy = policy_of(config)
-    refused, flat = {}, 0
-    if kind == "dpo":
-        kept = clean(frame(store.read("preferences", run)), frame(store.read("tasks", run))).pairs
-        data = kept.filter(split=TRAINED).to_arrow()
-        cure = "annotate its failures (apportion annotate), or sample more rollouts"
-    else:
-        made = advantages.run(config, run)
-        refused, flat = made.refused, made.flat
-        rows = store.read("train_rows", run)
-        data = rows.filter((pc.field("split") == TRAINED) & (pc.field("method") == config.advantages.method))
-        cure = "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
+    made = advantages.make(config, run) if kind == "grpo" else None
+    every = _pairs(config, store, run) if made is None else made.rows
+    data = every.filter(pc.field("split") == TRAINED)
+    elsewhere = every.num_rows - data.num_rows
     data = _limited(data, "task_id" if kind == "dpo" else "group_id", config.train.limit)
     if not data.num_rows:
+        cure = "annotate its failures (apportion annotate), or sample more rollouts"
+        if kind == "grpo":
+            cure = (
+                "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
+            )
+        if elsewhere:
+            cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test"
         raise NothingToLearnError(f"run {run!r} has nothing to train {kind} on: {cure}")
-    wrote = set(data["policy_id"].to_pylist())
-    if kind == "grpo" and wrote != {policy_id}:
-        raise UserError(
-            f"model.path = {config.model.path!r} did not sample run {run!r}; GRPO's ratios start from the policy that "
-            "did: leave model.path as it was"
-        )
+    _check_policy(config, kind, policy_id, policy, store.read("policies", run).to_pylist(), data)
     settings = _settings(config, kind)
     job = digest([ALGORITHM_VERSION, kind, policy_id, settings, config.run.seed, _digest(data)])
     told = {
         "base": policy["base"], "version": int(policy["version"]) + 1, "parent": policy_id, "trainer": kind,
         "run": run, "iteration": iteration, "settings": settings, "job": job,
     }  # fmt: skip
-    name = kind if kind == "dpo" else f"grpo-{config.advantages.method}"
+    name = kind if made is None else f"{kind}-{made.method}"
     folder = out or config.data_root / "checkpoints" / f"{run}-{name}"
-    planned = TrainPlan(config, run, kind, folder, data.drop_columns("run_id"), policy_id, told, refused, flat)
-    if folder.exists() and not planned.done and not (folder / PROVENANCE).is_file():
-        raise UserError(f"{folder}: exists and is no checkpoint of ours; choose another folder: --out FOLDER")
+    planned = TrainPlan(config, run, kind, folder, data, told, elsewhere, made)
+    if folder.exists() and not planned.trained:
+        what = "holds another training" if (folder / PROVENANCE).is_file() else "exists and is no checkpoint of ours"
+        raise UserError(f"{folder}: {what}; remove it, or choose another place (--out FOLDER, for a loop run.name)")
     return planned
 
 
 def run(planned: TrainPlan) -> Path:
     """Train in a process of its own, and note metrics and the new policy in the run. A finished job is not repeated."""
-    if planned.done:
-        return planned.out
     config, store = planned.config, Store(planned.config.store_root)
-    desk = config.data_root / "jobs" / str(planned.told["job"])
+    with store.lock(planned.run):
+        if planned.done:
+            return planned.out
+        if planned.made is not None:
+            advantages.write(config, planned.run, planned.made)
+        desk = config.data_root / "jobs" / planned.job
+        if not (planned.trained and (desk / "log.parquet").is_file()):
+            _train(planned, desk)
+        _record(planned, desk / "log.parquet")
+        shutil.rmtree(desk)
+    return planned.out
+
+
+def _train(planned: TrainPlan, desk: Path) -> None:
+    config = planned.config
     desk.mkdir(parents=True, exist_ok=True)
     schema = schemas.TABLES["preferences" if planned.kind == "dpo" else "train_rows"]
     pq.write_table(schema.conform(planned.data), desk / "data.parquet")
@@ -114,17 +133,48 @@ def run(planned: TrainPlan) -> Path:
         settings=_settings(config, planned.kind), provenance=planned.told, margin=config.train.margin,
     )  # fmt: skip
     launch(job, _reporter(f"training {planned.name}"))
-    if not planned.done:
+    if not planned.trained:
         raise WorkError(f"{planned.out}: the trainer ended without writing the checkpoint")
-    log = pq.read_table(desk / "log.parquet")
-    shard = f"{planned.name}-{planned.out.name}"
-    store.write_shard("training_log", planned.run, shard, log, str(planned.told["job"]))
-    after = config.model_copy(update={"model": config.model.model_copy(update={"path": str(planned.out)})})
-    policy_id, row = policy_of(after)
-    table = schemas.TABLES["policies"].from_rows([{"policy_id": policy_id, **row}])
-    store.write_shard("policies", planned.run, shard, table, str(planned.told["job"]))
-    shutil.rmtree(desk)
-    return planned.out
+
+
+def _record(planned: TrainPlan, log: Path) -> None:
+    """Write what the run keeps of a training: metrics and the new policy."""
+    config, store = planned.config, Store(planned.config.store_root)
+    model = config.model.model_copy(update={"path": str(planned.out)})
+    policy_id, row = policy_of(config.model_copy(update={"model": model}))
+    metrics = pq.read_table(log)
+    metrics = metrics.append_column("job", pa.array([planned.job] * metrics.num_rows, pa.large_string()))
+    known = store.read("policies", planned.run, columns=["policy_id"])["policy_id"].to_pylist()
+    rows = [] if policy_id in known else [{"policy_id": policy_id, **row}]
+    for table, data in (("policies", schemas.TABLES["policies"].from_rows(rows)), ("training_log", metrics)):
+        store.write_shard(table, planned.run, f"train-{planned.job}", data, planned.job)
+
+
+def _pairs(config: Config, store: Store, run: str) -> pa.Table:
+    """The clean pairs of a run with their splits."""
+    tasks = frame(store.read("tasks", run))
+    section = config.export
+    known = [task.question for task in load_tasks(section.evaluation)[0]] if section.evaluation else []
+    kept = clean(frame(store.read("preferences", run).drop_columns("run_id")), tasks, evaluation=known).pairs
+    return with_split(kept, tasks, validation=section.validation, test=section.test).to_arrow()
+
+
+def _check_policy(
+    config: Config, kind: Kind, policy_id: str, policy: dict[str, Any], known: list[dict[str, Any]], data: pa.Table
+) -> None:
+    """GRPO's ratios start from the policy that sampled; DPO's token ids need its tokenizer."""
+    wrote = set(data["policy_id"].to_pylist())
+    if kind == "grpo" and wrote != {policy_id}:
+        raise UserError(
+            f"model.path = {config.model.path!r} did not sample this run; GRPO's ratios start from the policy that "
+            "did: leave model.path as it was"
+        )
+    tokenizers = {row["tokenizer_digest"] for row in known if row["policy_id"] in wrote}
+    if tokenizers - {policy["tokenizer_digest"]}:
+        raise UserError(
+            f"model.path = {config.model.path!r} has another tokenizer than the policy that wrote the pairs; "
+            "train a checkpoint with the same one"
+        )
 
 
 def _settings(config: Config, kind: Kind) -> dict[str, Any]:

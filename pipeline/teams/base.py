@@ -115,6 +115,9 @@ class Conversation:
         self.messages: list[Message] = []
         self.final_answer: str | None = None
         self.error: str | None = None
+        self.fault = False
+        """Whether the error is no doing of the agents: a tool's or a team's own code failed."""
+        self.diverged = False
         self._calls = 0
         self._system = {
             agent.name: self._add(

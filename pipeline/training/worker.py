@@ -125,7 +125,8 @@ def _write_log(job: Job, metrics: dict[tuple[int, str], float]) -> None:
     target = Path(job.log)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    pq.write_table(TABLES["training_log"].from_rows(rows), part, compression="zstd")
+    table = TABLES["training_log"].from_rows(rows).drop_columns("job")  # whoever asked for the job knows its name
+    pq.write_table(table, part, compression="zstd")
     part.replace(target)
 
 

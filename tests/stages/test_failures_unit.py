@@ -51,7 +51,7 @@ def read(config: Config, table: str) -> list[dict[str, Any]]:
 
 
 def test_the_wrong_message_is_found_repaired_confirmed_and_paired(failed: Config):
-    assert fail(failed) == ["sampled-00000"]
+    assert fail(failed) == ["sampled-00000", "sampled-00000"]  # by the localizer, and beside winning siblings
     wrong = {row["trajectory_id"] for row in read(failed, "trajectories") if row["origin"] == "sampled"} & {
         row["trajectory_id"] for row in read(failed, "localizations")
     }
@@ -78,7 +78,7 @@ def test_the_wrong_message_is_found_repaired_confirmed_and_paired(failed: Config
     assert pair["rejected"][0]["content"] == "ask left: 3+2\nask right: 3+2"
     assert bytes(pair["chosen_ids"]).decode() == "ask left: 3+1\nask right: 3+1"
     assert bytes(pair["rejected_ids"]).decode() == "ask left: 3+2\nask right: 3+2"
-    assert (pair["margin"], pair["split"]) == (1.0, "train")
+    assert pair["margin"] == 1.0
     assert Store(failed.store_root).verify("r") == []
 
 
@@ -119,6 +119,14 @@ def test_value_drop_repairs_as_well(failed: Config, engine: ScriptedEngine):
     assert len(read(config, "preferences")) == 1
 
 
+def test_without_alternatives_failures_are_located_and_nothing_is_repaired(failed: Config):
+    section = failed.failures.model_copy(update={"alternatives": 0, "contrast": False})
+    config = failed.model_copy(update={"failures": section})
+    fail(config)
+    assert all(r["first_error"] is not None for r in read(config, "localizations"))
+    assert read(config, "repairs") == []
+
+
 def test_nothing_found_is_unlocalized_and_makes_no_pair(failed: Config, engine: ScriptedEngine):
     engine.reply = reply  # the boss would ask as wrongly again
     fail(failed)
@@ -132,10 +140,43 @@ def test_finished_shards_stand_and_another_setting_does_them_again(failed: Confi
     before = read(failed, "preferences")
     assert fail(failed) == []
     other = failed.model_copy(update={"failures": failed.failures.model_copy(update={"confirmations": 3})})
-    assert fail(other) == ["sampled-00000"]
+    assert fail(other) == ["sampled-00000", "sampled-00000"]
     assert [r["chosen_k"] for r in read(other, "preferences")] == [3]
     assert before[0]["chosen_k"] == 4
     assert Store(failed.store_root).verify("r") == []
+
+
+def test_a_narrower_choice_loses_nothing_and_localizers_stand_side_by_side(failed: Config, engine: ScriptedEngine):
+    fail(failed)
+
+    def again(**keys: Any) -> Config:
+        return failed.model_copy(update={"failures": failed.failures.model_copy(update=keys)})
+
+    assert fail(again(limit=1)) == []
+    assert len(read(failed, "localizations")) == 2
+    engine.log_p = lambda prefix, byte: -3.0 if "3+2" in prefix else -0.1
+    fail(again(localizer="value_drop"))
+    assert sorted(r["localizer"] for r in read(failed, "localizations")) == ["monte_carlo"] * 2 + ["value_drop"] * 2
+    assert Store(failed.store_root).verify("r") == []
+
+
+def test_a_trained_policy_or_another_team_may_not_repair(failed: Config):
+    team = failed.team.model_copy(update={"max_turns": 2})
+    with pytest.raises(UserError, match="another team"):
+        failures.plan(failed.model_copy(update={"team": team}), "r")
+
+
+def test_a_tool_that_breaks_down_is_nobodys_failure(failed: Config, monkeypatch: pytest.MonkeyPatch):
+    def broken(self: Any, text: str) -> Any:
+        raise OSError("unplugged")
+
+    monkeypatch.setattr("pipeline.tools.calculator.Calculator.run", broken)
+    fail(failed)
+    assert [r["first_error"] for r in read(failed, "localizations")] == [None, None]
+    assert all(r["value_before"] is None for r in read(failed, "steps") if r["message_index"] < 7)
+    faults = [t for t in read(failed, "trajectories") if t["error"] and "unplugged" in t["error"]]
+    assert faults
+    assert all(t["success"] is None for t in faults)
 
 
 def test_another_model_may_not_repair(failed: Config, tmp_path: Path):
@@ -156,6 +197,6 @@ def test_the_limit_takes_every_task_once_before_any_twice(tmp_path: Path, engine
     sample_all(config)
     config = config.model_copy(update={"failures": config.failures.model_copy(update={"localizer": "monte_carlo"})})
     plan = failures.plan(config, "r")
-    logs, _ = failures.failures_of(plan, plan.shards[0])
-    assert len(logs) == 5
+    logs = failures.failures_of(plan, plan.shards[0].source).logs
     assert len({log.task.task_id for log in logs[:4]}) == 4
+    assert len(failures._asked_for(plan, plan.shards[0])) == 5

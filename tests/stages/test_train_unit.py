@@ -83,7 +83,7 @@ def test_grpo_trains_on_the_group_that_differs_and_on_the_samplers_tokens(
         sign = -1 if row["trajectory_id"] in failed else 1
         trained = [a for a, mask in zip(row["advantages"], row["completion_mask"], strict=True) if mask]
         assert all(a * sign > 0 for a in trained)
-    assert planned.flat > 0
+    assert planned.made.flat > 0
     out = train.run(planned)
     assert jobs[0].kind == "grpo"
     assert pl.read_parquet(out / "data.parquet").height == len(rows)
@@ -102,12 +102,31 @@ def test_a_checkpoint_knows_its_parent_and_is_not_trained_twice(
     assert train.run(again) == out
     assert len(jobs) == 1
     assert provenance(out)["version"] == 1
-    assert provenance(out)["parent"] == again.policy_id
+    assert provenance(out)["parent"] == again.told["parent"]
     new = {r["policy_id"]: r for r in read(config, "policies")}
-    assert [r["parent"] for r in new.values() if r["version"] == 1] == [again.policy_id]
+    assert [r["parent"] for r in new.values() if r["version"] == 1] == [again.told["parent"]]
     other = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": 1e-4})})
-    train.run(train.plan(other, "r", "grpo"))
+    with pytest.raises(UserError, match="holds another training"):
+        train.plan(other, "r", "grpo")
+    train.run(train.plan(other, "r", "grpo", tmp_path / "second"))
     assert len(jobs) == 2
+    assert Store(config.store_root).verify("r") == []
+
+
+def test_a_training_killed_before_its_log_was_kept_is_recorded_and_not_repeated(
+    tmp_path: Path, engine: ScriptedEngine, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+):
+    config = mixed(tmp_path, engine)
+    with monkeypatch.context() as broken:
+        broken.setattr("pipeline.stages.train._record", lambda planned, log: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train.run(train.plan(config, "r", "grpo"))
+    again = train.plan(config, "r", "grpo")
+    assert again.trained
+    assert not again.done
+    train.run(again)
+    assert len(jobs) == 1
+    assert len(read(config, "training_log")) == 1
 
 
 def test_a_folder_that_is_no_checkpoint_is_never_written_over(tmp_path: Path, engine: ScriptedEngine):
@@ -153,9 +172,10 @@ def test_credit_within_a_group_asks_for_credit_on_all_rollouts(tmp_path: Path, e
 def test_the_export_holds_the_same_rows_for_every_reader(tmp_path: Path, engine: ScriptedEngine):
     config = mixed(tmp_path, engine)
     fail(config)
-    manifest = export.run(config, ["r"], tmp_path / "out")
+    manifest = export.run({"r": config}, tmp_path / "out")
     files = {f["path"]: f["rows"] for f in manifest["files"] if "rows" in f}
-    assert files["preference/train.parquet"] == len(read(config, "preferences"))
+    assert len(read(config, "preferences")) == 2  # found by the localizer, and beside a winning sibling
+    assert files["preference/train.parquet"] == train.plan(config, "r", "dpo").data.num_rows == 1
     assert files["grpo/train.parquet"] == train.plan(config, "r", "grpo").data.num_rows
     pair = pl.read_parquet(tmp_path / "out" / "preference" / "train.parquet").to_dicts()[0]
     assert pair["prompt"][-1]["role"] == "user"
