@@ -84,6 +84,7 @@ def one_seed(seed: int, tasks: int, held_out: int, failures: int, data: Path) ->
                     data,
                     f"model.path={model}",
                     "sample.group_size=3",
+                    "run.held_out=true",
                 )
             )
     return counts

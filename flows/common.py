@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
-import signal
 import subprocess
 import sys
 import types
@@ -17,6 +15,7 @@ from prefect.utilities.annotations import quote
 
 from pipeline.config import Config
 from pipeline.store import Store
+from pipeline.training.job import end_with_parent
 
 
 @contextmanager
@@ -45,10 +44,9 @@ def _bind_server_to_this_process() -> None:
         return
     from prefect.server.api import server
 
-    libc, set_parent_death_signal = ctypes.CDLL(None), 1
     bound = types.ModuleType("subprocess")
     vars(bound).update(vars(subprocess))
-    popen = functools.partial(subprocess.Popen, preexec_fn=lambda: libc.prctl(set_parent_death_signal, signal.SIGKILL))
+    popen = functools.partial(subprocess.Popen, preexec_fn=end_with_parent)
     vars(bound)["Popen"] = popen
     vars(server)["subprocess"] = bound
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from pipeline.config import Config
+    from pipeline.store import RunInfo
 
 
 class Format(StrEnum):
@@ -49,12 +50,18 @@ def config_of_run(file: Path | None, sets: list[str] | None, run: str | None) ->
     if run is None and first.run.name:
         run = first.run.name
     if run is None:
-        infos = [info for info in store.runs() if "trajectories" in info.tables and info.created]
+        infos = [
+            info for info in store.runs() if "trajectories" in info.tables and info.created and not _held_out(info)
+        ]
         if not infos:
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
         run = max(infos, key=lambda info: str(info.created)).run_id
     manifest = store.manifest(run) or {}
     return configured(file, sets, manifest.get("config")), run
+
+
+def _held_out(info: RunInfo) -> bool:
+    return bool((info.manifest or {}).get("config", {}).get("run", {}).get("held_out"))
 
 
 def say(line: str) -> None:

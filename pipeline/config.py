@@ -23,6 +23,8 @@ class RunConfig(_Section):
     data: str = "data"
     """Folder of everything written: runs, converted models, Prefect's own state."""
     seed: int = 0
+    held_out: bool = False
+    """A run on held-out tasks: never the default of `annotate`, `train` or `export`."""
 
 
 class ModelConfig(_Section):
@@ -36,6 +38,8 @@ class ModelConfig(_Section):
     """Context window in tokens; at most what the model was trained for."""
     kv_cache_gib: float = Field(2.0, ge=1)
     """Memory for keys and values on a CPU."""
+    gpu_memory: float = Field(0.5, gt=0, le=1)
+    """Share of a GPU's memory that the sampler keeps; a trainer beside it (`loop`) needs the rest."""
     sync_tolerance: float | None = Field(None, gt=0)
     """After new weights were put into the engine: the largest difference (nats a token) to the checkpoint's own
     log-probabilities, beyond which the work stops. By default 0.01 in float32, else 0.1."""
@@ -218,7 +222,7 @@ class Config(_Section):
     def sampling(self) -> dict[str, Any]:
         """Everything that the sampled rows depend on, and nothing else."""
         dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
-        for key in ("kv_cache_gib", "sync_tolerance"):
+        for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
             del dump["model"][key]
         return {**dump, "seed": self.run.seed}
 

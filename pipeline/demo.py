@@ -76,7 +76,7 @@ def _train_and_compare(console: Console, config: Config, run: str) -> None:
 def held_out(config: Config, name: str, model: str) -> Config:
     """The same team with the registers of the held-out world, played by the policy at `model`."""
     values = config.model_dump(mode="json")
-    values["run"]["name"] = name
+    values["run"] |= {"name": name, "held_out": True}
     values["model"]["path"] = model
     values["tasks"]["path"] = str(HELD_OUT / "tasks.jsonl")
     values["sample"]["solo"] = False

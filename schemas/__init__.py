@@ -71,6 +71,11 @@ RELATIONS: tuple[Relation, ...] = (
     _orphans("credits", "games", "game_id"),
     _orphans("interactions", "games", "game_id"),
     _orphans("message_credits", "games", "game_id"),
+    *(
+        _orphans(name, "trajectories", "trajectory_id")
+        for name in ("steps", "localizations", "repairs", "advantages", "train_rows")
+    ),
+    _orphans("preferences", "tasks", "task_id"),
     Relation(
         "kept_length",
         "coalitions",

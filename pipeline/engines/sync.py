@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.base import Engine, ScoreRequest
+from pipeline.engines.base import Engine, Score, ScoreRequest
 from pipeline.errors import WorkError
 
 TOKENS = 60
@@ -87,6 +87,18 @@ def check(engine: Engine, model: Path, fixed: Probe, tolerance: float, before: P
     if before is not None and _stale(ours, new, _flat(trainer_logps(before, fixed))):
         raise WorkError(f"{wrong}: log-probabilities are nearer to those of {before}, which it held before; {cure}")
     return worst
+
+
+def check_moved(engine: Engine, model: Path, fixed: Probe, old: Sequence[Score]) -> None:
+    """WorkError where the engine says of the probe exactly what it said before other weights were loaded.
+
+    In bfloat16 a small update lies within the rounding that `check` allows; that nothing at all has changed does not.
+    """
+    now = engine.score(fixed.requests)
+    if [score.logprobs for score in now] == [score.logprobs for score in old]:
+        raise WorkError(
+            f"the weights of {model} were loaded into the engine, and its log-probabilities stayed the same"
+        )
 
 
 def _stale(ours: NDArray[np.float64], new: NDArray[np.float64], old: NDArray[np.float64]) -> bool:

@@ -33,7 +33,13 @@ class VllmEngine:
     """One vLLM engine. It is not thread-safe: one process, one engine, one caller at a time."""
 
     def __init__(
-        self, model: Path, *, dtype: str = "auto", max_model_len: int = 4096, kv_cache_gib: float = 2.0
+        self,
+        model: Path,
+        *,
+        dtype: str = "auto",
+        max_model_len: int = 4096,
+        kv_cache_gib: float = 2.0,
+        gpu_memory: float = 0.5,
     ) -> None:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(kv_cache_gib))))
         with _silent():
@@ -46,6 +52,8 @@ class VllmEngine:
             options: dict[str, Any] = _CPU_OPTIONS if on_cpu else {}
             if on_cpu:
                 options = {**options, "max_num_batched_tokens": max(4096, max_model_len)}
+            else:
+                options = {**options, "gpu_memory_utilization": gpu_memory}
             try:
                 self._llm = LLM(
                     str(model),

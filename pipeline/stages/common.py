@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.config import ModelConfig
 from pipeline.engines.base import Engine
 from pipeline.ids import digest
-from pipeline.models import resolve_dtype, resolve_model, shape_of
+from pipeline.models import fingerprint, resolve_dtype, resolve_model, shape_of
 
 ALGORITHM_VERSION = 1
 """Raise it when the same inputs would give other rows: shards of older versions are then done again."""
@@ -62,8 +62,9 @@ class _Running:
 
     key: str
     engine: Engine
-    holds: Path | None
-    """None after a load that failed."""
+    path: Path
+    holds: str | None
+    """Digest of the weights; None after a load that failed."""
 
 
 _running: list[_Running] = []
@@ -73,30 +74,38 @@ _guard = Lock()
 def engine_for(model: ModelConfig, data_root: Path) -> Engine:
     """The engine of this process, started at its first use.
 
-    Another checkpoint of the same architecture is loaded into it, and what it then says of some fixed tokens is
-    compared with the checkpoint's own log-probabilities: WorkError where they differ. Another architecture or context
-    window gets an engine of its own.
+    Other weights of the same architecture and tokenizer are loaded into it, and what it then says of some fixed tokens
+    is compared with the checkpoint's own log-probabilities: WorkError where they differ. Another architecture,
+    tokenizer or context window gets an engine of its own.
     """
     path = resolve_model(model.path, data_root=data_root, hub=model.hub).absolute()
-    key = digest([shape_of(path), model.dtype, model.max_model_len])
+    weights, tokenizer = fingerprint(path)
+    key = digest([shape_of(path), tokenizer, model.dtype, model.max_model_len])
     with _guard:
         running = next((one for one in _running if one.key == key), None)
         if running is None:
             from pipeline.engines.vllm import VllmEngine
 
             engine = VllmEngine(
-                path, dtype=model.dtype, max_model_len=model.max_model_len, kv_cache_gib=model.kv_cache_gib
+                path,
+                dtype=model.dtype,
+                max_model_len=model.max_model_len,
+                kv_cache_gib=model.kv_cache_gib,
+                gpu_memory=model.gpu_memory,
             )
-            running = _Running(key, engine, path)
+            running = _Running(key, engine, path, weights)
             _running.append(running)
-        elif running.holds != path:
-            from pipeline.engines.sync import check, probe
+        elif running.holds != weights:
+            from pipeline.engines.sync import check, check_moved, probe
 
-            before, running.holds = running.holds, None
+            before, running.holds = running.path if running.holds else None, None
+            fixed = probe(running.engine.tokenizer)
+            old = running.engine.score(fixed.requests)
             running.engine.load_weights(path)
+            check_moved(running.engine, path, fixed, old)
             tolerance = model.sync_tolerance or (0.01 if resolve_dtype(model.dtype) == "float32" else 0.1)
-            check(running.engine, path, probe(running.engine.tokenizer), tolerance, before=before)
-            running.holds = path
+            check(running.engine, path, fixed, tolerance, before=before)
+            running.path, running.holds = path, weights
         return running.engine
 
 

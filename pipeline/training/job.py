@@ -15,7 +15,6 @@ from typing import Any, Literal, TextIO
 
 from pipeline.errors import UserError, WorkError
 
-PROVENANCE_FILE = "apportion.json"
 _WORKER = "pipeline.training.worker"
 
 

@@ -16,8 +16,9 @@ import polars as pl
 
 from pipeline.config import TrainConfig
 from pipeline.errors import UserError, WorkError
+from pipeline.models import PROVENANCE
 from pipeline.quiet import hush
-from pipeline.training.job import PROVENANCE_FILE, Job, end_with_parent
+from pipeline.training.job import Job, end_with_parent
 from pipeline.training.rows import refuse_pairs, refuse_sequences
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _save(policy: Policy, job: Job) -> None:
     for file in sorted({file for pattern in _TOKENIZER_FILES for file in Path(job.model).glob(pattern)}):
         shutil.copy2(file, part / file.name)
     provenance = json.dumps(job.provenance, indent=2, ensure_ascii=False, sort_keys=True)
-    (part / PROVENANCE_FILE).write_text(provenance + "\n", encoding="utf-8")
+    (part / PROVENANCE).write_text(provenance + "\n", encoding="utf-8")
     if target.exists():
         shutil.rmtree(target)
     part.rename(target)

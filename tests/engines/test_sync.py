@@ -14,7 +14,7 @@ from scripted import ByteTokenizer, ScriptedEngine, hashed_log_p
 
 from pipeline.engines import sync
 from pipeline.engines.base import Score, ScoreRequest
-from pipeline.engines.sync import TOKENS, Probe, check, probe
+from pipeline.engines.sync import TOKENS, Probe, check, check_moved, probe
 from pipeline.errors import WorkError
 
 OLD, NEW = Path("old"), Path("new")
@@ -138,3 +138,13 @@ def test_large_updates_are_told_apart_in_bfloat16_too(policies):
     policies(old, new)
     with pytest.raises(WorkError, match="nearer"):
         check(Fake(old + noise(0.02, 2)), NEW, FIXED, 0.5, before=OLD)
+
+
+def test_an_engine_that_says_the_very_same_after_a_load_is_caught():
+    fixed = Probe(((1, 2, 3), (4, 5)))
+    engine = ScriptedEngine()
+    old = engine.score(fixed.requests)
+    with pytest.raises(WorkError, match="stayed the same"):
+        check_moved(engine, Path("new"), fixed, old)
+    engine.log_p = lambda prefix, byte: -0.25
+    check_moved(engine, Path("new"), fixed, old)
