@@ -6,17 +6,19 @@ Takes the first errors that `apportion annotate` found in the failures of some r
 the other localizer. For every located failure the same agent rewrites the located step and a uniformly random step of
 the same log, equally often, with seeds that no localizer has seen; every rewrite is continued to the end and verified.
 Printed, for each: failures located, the share of rewrites that turn the outcome at its step and at the random step,
-their paired difference with a 95 % bootstrap interval over failures; and the tokens spent on a confirmed repair.
+their paired difference with a 95 % bootstrap interval over runs and failures; and the tokens spent on a confirmed
+repair.
 """
 
 from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
+from intervals import interval
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -50,14 +52,16 @@ def main(
     shares: dict[str, list[NDArray[np.float64]]] = {}
     for one in run:
         manifest = Store(data / "runs").manifest(one) or {}
-        config = load_config(None, ("failures.margin=0.05",), manifest.get("config"))
+        config = load_config(None, (), manifest.get("config"))
         for name, found in measure(config, one, alternatives, seed).items():
-            shares.setdefault(name, []).append(found)
+            if found.shape[1]:
+                shares.setdefault(name, []).append(found)
     shown = Table("localizer", "located", "turned there", "at a random step", "paired difference", title=", ".join(run))
     for name, parts in shares.items():
         both = np.concatenate(parts, axis=1)
         there, elsewhere = both.mean(axis=1)
-        shown.add_row(name, str(both.shape[1]), f"{there:.3f}", f"{elsewhere:.3f}", interval(both[0] - both[1], seed))
+        gains = [part[0] - part[1] for part in parts]
+        shown.add_row(name, str(both.shape[1]), f"{there:.3f}", f"{elsewhere:.3f}", interval(gains, seed))
     console = Console(width=120)
     console.print(shown)
     spent = query(data / "runs", SPENT.format(runs=", ".join(f"'{one}'" for one in run))).to_pylist()[0]
@@ -70,18 +74,18 @@ def measure(config: Config, run: str, number: int, seed: int) -> dict[str, NDArr
     """By localizer: shares of turned outcomes, shape (2, failures), at the located and at a random step."""
     from pipeline.stages.failures import Bench, by_value, failures_of, plan
 
-    store = Store(config.store_root)
-    told = store.read("localizations", run).to_pylist()
-    planned = plan(config.model_copy(update={"failures": config.failures.model_copy(update={"limit": None})}), run)
-    logs = {log.trajectory_id: log for shard in planned.shards for log in failures_of(planned, shard)[0]}
+    told = Store(config.store_root).read("localizations", run).to_pylist()
+    planned = plan(config, run)
+    sources = dict.fromkeys(shard.source for shard in planned.shards)
+    logs = {log.trajectory_id: log for source in sources for log in failures_of(planned, source).logs}
     bench = Bench.open(config)
-    looked = [logs[row["trajectory_id"]] for row in told]
-    steps: dict[str, list[tuple[Log, int]]] = {
-        told[0]["localizer"]: [
-            (logs[r["trajectory_id"]], r["first_error"]) for r in told if r["first_error"] is not None
-        ],
-        value_drop.NAME: [(one.log, one.step) for one in by_value(bench, looked, []) if one.step is not None],
-    }
+    steps: dict[str, list[tuple[Log, int]]] = {}
+    for row in told:
+        if row["first_error"] is not None:
+            steps.setdefault(row["localizer"], []).append((logs[row["trajectory_id"]], row["first_error"]))
+    looked = [logs[name] for name in dict.fromkeys(row["trajectory_id"] for row in told)]
+    if value_drop.NAME not in steps:
+        steps[value_drop.NAME] = [(one.log, one.step) for one in by_value(bench, looked, []) if one.step is not None]
     rng = random.Random(seed)
     anywhere = {log.trajectory_id: rng.choice(log.turns) for log in looked}
     arms: dict[tuple[str, int], Log] = {}
@@ -89,7 +93,7 @@ def measure(config: Config, run: str, number: int, seed: int) -> dict[str, NDArr
         for log, step in located:
             arms[log.trajectory_id, step] = arms[log.trajectory_id, anywhere[log.trajectory_id]] = log
     asked = [branch(log, step, "benchmark", n, seed) for (_, step), log in arms.items() for n in range(number)]
-    verdicts = np.array([success for _, success in bench.judge("rewrites", asked)], float)
+    verdicts = np.array([bool(success) for _, success in bench.judge("rewrites", asked)], float)
     turned = dict(zip(arms, verdicts.reshape(-1, number).mean(axis=1), strict=True))
     return {
         name: np.array(
@@ -100,14 +104,6 @@ def measure(config: Config, run: str, number: int, seed: int) -> dict[str, NDArr
         )
         for name, located in steps.items()
     }
-
-
-def interval(differences: NDArray[Any], seed: int) -> str:
-    """Mean and 95 % bootstrap interval."""
-    rng = np.random.default_rng(seed)
-    means = rng.choice(differences, (10_000, len(differences))).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 For every seed: fresh two-hop tasks and held-out ones (other inns, other people), sampling, credit, blame, repairs; then
 from the same tables DPO on the pairs, GRPO with the advantages `grpo` and GRPO with `sharp`, each from the first
-policy. Success on the held-out tasks is compared task by task; intervals are 95 % bootstrap over tasks and seeds.
+policy. Success on the held-out tasks is compared task by task; 95 % bootstrap intervals draw seeds, then tasks in them.
 Everything stands once it is done: the same command goes on where it stopped, and repeats the table from the store.
 """
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import typer
+from intervals import interval
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -35,20 +36,20 @@ def main(
     hush(data)
     console = Console(width=120)
     found: dict[str, list[NDArray[np.float64]]] = {arm: [] for arm in ARMS}
-    shown = Table("seed", "pairs", "GRPO rows", *ARMS, title=f"held-out success, {held_out} tasks x 3 rollouts a seed")
+    shown = Table("seed", "pairs", "sequences", *ARMS, title=f"held-out success, {held_out} tasks x 3 rollouts a seed")
     for seed in range(seeds):
         start = time.perf_counter()
         counts = one_seed(seed, tasks, held_out, failures, data)
-        rates = {arm: by_task(data, f"seed{seed}-{arm.replace(', ', '-')}") for arm in ARMS}
-        for arm, rate in rates.items():
-            found[arm].append(rate)
-        means = [f"{rate.mean():.3f}" for rate in rates.values()]
+        for arm in ARMS:
+            found[arm].append(by_task(data, f"seed{seed}-{arm.replace(', ', '-')}"))
+        means = [f"{rates[-1].mean():.3f}" for rates in found.values()]
         shown.add_row(str(seed), str(counts["pairs"]), str(counts["rows"]), *means)
-        console.print(f"seed {seed}: {time.perf_counter() - start:.0f} s", dict(zip(ARMS, means, strict=True)))
-    pooled = {arm: np.concatenate(parts) for arm, parts in found.items()}
-    shown.add_row("all", "", "", *(f"{rate.mean():.3f}" for rate in pooled.values()))
-    gains = [interval(pooled[arm] - pooled["before"]) for arm in ARMS if arm != "before"]
-    shown.add_row("gain", "", "", "", *gains)
+        console.print(f"seed {seed}: {time.perf_counter() - start:.0f} s")
+    shown.add_row("all", "", "", *(f"{np.concatenate(rates).mean():.3f}" for rates in found.values()))
+    for arm in ARMS:
+        gains = [after - before for after, before in zip(found[arm], found["before"], strict=True)]
+        if arm != "before":
+            shown.add_row(f"gain of {arm}", "", "", interval(gains), end_section=True)
     console.print(shown)
 
 
@@ -111,13 +112,6 @@ def by_task(data: Path, run: str) -> NDArray[np.float64]:
         f"SELECT avg(success::INT) AS rate FROM trajectories WHERE run_id = '{run}' GROUP BY task_id ORDER BY task_id",
     ).to_pylist()
     return np.array([row["rate"] for row in rows])
-
-
-def interval(differences: NDArray[np.float64], draws: int = 10_000) -> str:
-    """Mean and 95 % bootstrap interval."""
-    means = np.random.default_rng(0).choice(differences, (draws, len(differences))).mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{differences.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 if __name__ == "__main__":

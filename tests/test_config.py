@@ -39,7 +39,7 @@ def test_unknown_key_is_named_with_its_nearest_neighbour(override: str, key: str
 def test_unknown_key_far_from_all_lists_the_known_ones():
     line = refusal("run.zzzzqqq=1")
     assert "unknown key 'run.zzzzqqq'" in line
-    assert "data, name, seed" in line
+    assert "data, held_out, name, seed" in line
 
 
 @pytest.mark.parametrize(

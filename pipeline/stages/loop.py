@@ -34,13 +34,13 @@ def plan(config: Config) -> list[Round]:
     tasks, _ = gather_tasks(config)
     if loop.tasks > len(tasks):
         raise UserError(f"config: loop.tasks = {loop.tasks}: there are only {len(tasks)} tasks")
-    parts = len(tasks) // loop.tasks
+    starts = len(tasks) - loop.tasks + 1
     rounds = []
     for number in range(loop.iterations):
         name = f"{config.run.name}-{number}"
         values = config.model_dump(mode="json")
         values["run"] |= {"name": name, "seed": config.run.seed + number}
-        values["tasks"] |= {"offset": config.tasks.offset + number % parts * loop.tasks, "limit": loop.tasks}
+        values["tasks"] |= {"offset": config.tasks.offset + number * loop.tasks % starts, "limit": loop.tasks}
         values["sample"]["solo"] = False
         values |= _annotated(config, values)
         rounds.append(Round(number, Config.model_validate(values), config.data_root / "checkpoints" / name))

@@ -187,7 +187,7 @@ def test_the_loop_goes_round_the_tasks_and_annotates_what_its_method_needs(tmp_p
     sections: dict[str, dict[str, Any]] = {"loop": {"iterations": 3, "tasks": 2}}
     rounds = loop.plan(configured(tmp_path, **sections))
     assert [r.config.run.name for r in rounds] == ["r-0", "r-1", "r-2"]
-    assert [(r.config.tasks.offset, r.config.tasks.limit) for r in rounds] == [(0, 2), (2, 2), (0, 2)]
+    assert [(r.config.tasks.offset, r.config.tasks.limit) for r in rounds] == [(0, 2), (2, 2), (1, 2)]
     assert len({r.config.run.seed for r in rounds}) == 3
     assert {(r.config.annotate.on, r.config.failures.localizer) for r in rounds} == {("none", "none")}
     assert rounds[1].by("there").config.model.path == "there"
