@@ -16,7 +16,8 @@ CONFIG = Path("configs/demo.toml")
 WORLD = Path("data/demo")
 HELD_OUT = WORLD / "heldout"
 TASKS = 40
-HELD_OUT_TASKS = 32
+HELD_OUT_TASKS = 24
+HELD_OUT_ROLLOUTS = 3
 
 
 def run_demo(config: Config) -> None:
@@ -79,7 +80,7 @@ def held_out(config: Config, name: str, model: str) -> Config:
     values["run"] |= {"name": name, "held_out": True}
     values["model"]["path"] = model
     values["tasks"]["path"] = str(HELD_OUT / "tasks.jsonl")
-    values["sample"]["solo"] = False
+    values["sample"] |= {"solo": False, "group_size": HELD_OUT_ROLLOUTS}
     for tool in values["team"]["tools"].values():
         files = tool["documents"] if isinstance(tool["documents"], list) else [tool["documents"]]
         tool["documents"] = [str(HELD_OUT / Path(file).name) for file in files]
