@@ -22,7 +22,7 @@ pytestmark = pytest.mark.engine
 def command(folder: Path) -> list[str]:
     sets = small_overrides(
         folder, "lap", sample__group_size=4, sample__solo=False, loop__iterations=2, loop__tasks=4,
-        train__learning_rate=1e-5, export__validation=0.0, tasks__limit=8, sample__temperature=1.0,
+        train__learning_rate=1e-5, export__validation=0.0, tasks__limit=8, sample__temperature=1.0, train__limit=12,
     )  # fmt: skip
     return [sys.executable, "-m", "pipeline.cli", "loop", *(part for one in sets for part in ("--set", one))]
 
