@@ -70,9 +70,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Where to write the data sets.")],
     config: ConfigFile = None,
     sets: Sets = None,
-    run: Annotated[
-        list[str] | None, typer.Option("--run", "-r", help="A run's id, repeatable; default: newest.")
-    ] = None,
+    run: Runs = None,
 ) -> None:
     """Write preference, KTO, stepwise and GRPO data sets that datasets, DuckDB and Polars read."""
     from pipeline.stages.export import run as stage
