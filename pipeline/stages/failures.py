@@ -62,7 +62,11 @@ class FailurePlan:
     @property
     def pending(self) -> tuple[Shard, ...]:
         """The shards that do not stand yet, or that leave out a failure that is asked for."""
-        return tuple(s for s in self.shards if (done := _done(self, s)) is None or _asked_for(self, s) - done)
+        return tuple(
+            s
+            for s in self.shards
+            if (done := _done(self, s)) is None or _asked_for(self, s, failures_of(self, s.source)) - done
+        )
 
 
 @dataclass(frozen=True)
@@ -153,9 +157,8 @@ def failures_of(plan: FailurePlan, source: str) -> Failures:
     return Failures(tuple(found[i] for _, i in sorted(order)), won)
 
 
-def _asked_for(plan: FailurePlan, shard: Shard) -> set[str]:
+def _asked_for(plan: FailurePlan, shard: Shard, found: Failures) -> set[str]:
     """Ids of the failures that the configuration asks for."""
-    found = failures_of(plan, shard.source)
     logs = found.logs[: plan.config.failures.limit]
     return {log.trajectory_id for log in logs if shard.kind != repair.SIBLING or found.beside(log)}
 
@@ -176,8 +179,9 @@ def cost(plan: FailurePlan) -> dict[str, int]:
     section = plan.config.failures
     total = {"failures": 0, "prefixes": 0, "continuations": 0}
     for shard in plan.pending:
-        wanted = _asked_for(plan, shard)
-        logs = [log for log in failures_of(plan, shard.source).logs if log.trajectory_id in wanted]
+        found = failures_of(plan, shard.source)
+        wanted = _asked_for(plan, shard, found)
+        logs = [log for log in found.logs if log.trajectory_id in wanted]
         if shard.kind == repair.SIBLING:
             total["continuations"] += 2 * section.confirmations * len(logs)
             continue
@@ -200,8 +204,8 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
     Failures looked at before stay: a narrower choice loses nothing.
     """
     config, store = plan.config, Store(plan.config.store_root)
-    wanted = _asked_for(plan, shard) | (_done(plan, shard) or set())
     found = failures_of(plan, shard.source)
+    wanted = _asked_for(plan, shard, found) | (_done(plan, shard) or set())
     logs = [log for log in found.logs if log.trajectory_id in wanted]
     bench = Bench.open(config) if logs else None
     rejects: list[dict[str, Any]] = []

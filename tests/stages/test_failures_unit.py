@@ -197,6 +197,7 @@ def test_the_limit_takes_every_task_once_before_any_twice(tmp_path: Path, engine
     sample_all(config)
     config = config.model_copy(update={"failures": config.failures.model_copy(update={"localizer": "monte_carlo"})})
     plan = failures.plan(config, "r")
-    logs = failures.failures_of(plan, plan.shards[0].source).logs
+    found = failures.failures_of(plan, plan.shards[0].source)
+    logs = found.logs
     assert len({log.task.task_id for log in logs[:4]}) == 4
-    assert len(failures._asked_for(plan, plan.shards[0])) == 5
+    assert len(failures._asked_for(plan, plan.shards[0], found)) == 5
