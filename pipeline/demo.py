@@ -15,7 +15,7 @@ from pipeline.errors import UserError
 CONFIG = Path("configs/demo.toml")
 WORLD = Path("data/demo")
 HELD_OUT = WORLD / "heldout"
-TASKS = 40
+TASKS = 36
 HELD_OUT_TASKS = 24
 HELD_OUT_ROLLOUTS = 3
 
