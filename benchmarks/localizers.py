@@ -6,8 +6,8 @@ Takes the first errors that `apportion annotate` found in the failures of some r
 the other localizer. For every located failure the same agent rewrites the located step and a uniformly random step of
 the same log, equally often, with seeds that no localizer has seen; every rewrite is continued to the end and verified.
 Printed, for each: failures located, the share of rewrites that turn the outcome at its step and at the random step,
-their paired difference with a 95 % bootstrap interval over runs and failures; and the tokens spent on a confirmed
-repair.
+their paired difference with a 95 % bootstrap interval over runs and failures; and, of the runs that were repaired, the
+tokens spent on a confirmed repair.
 """
 
 from __future__ import annotations
@@ -64,15 +64,21 @@ def main(
         shown.add_row(name, str(both.shape[1]), f"{there:.3f}", f"{elsewhere:.3f}", interval(gains, seed))
     console = Console(width=120)
     console.print(shown)
-    spent = query(data / "runs", SPENT.format(runs=", ".join(f"'{one}'" for one in run))).to_pylist()[0]
+    repaired = query(data / "runs", f"SELECT DISTINCT run_id FROM repairs WHERE run_id IN ({_quoted(run)})")
+    spent = query(data / "runs", SPENT.format(runs=_quoted(repaired["run_id"].to_pylist() or run))).to_pylist()[0]
     spent["generated_tokens_per_confirmed_repair"] = round(spent["generated"] / max(1, spent["confirmed"]))
     for name, value in spent.items():
         console.print(f"{name.replace('_', ' '):40}{value:>12,}")
 
 
+def _quoted(runs: list[str]) -> str:
+    return ", ".join(f"'{one}'" for one in runs)
+
+
 def measure(config: Config, run: str, number: int, seed: int) -> dict[str, NDArray[np.float64]]:
     """By localizer: shares of turned outcomes, shape (2, failures), at the located and at a random step."""
-    from pipeline.stages.failures import Bench, by_value, failures_of, plan
+    from pipeline.stages.bench import Bench
+    from pipeline.stages.failures import by_value, failures_of, plan
 
     told = Store(config.store_root).read("localizations", run).to_pylist()
     planned = plan(config, run)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import cli_train
+from pipeline import cli_audit, cli_train
 from pipeline.cli_common import As, ConfigFile, DryRun, Format, Run, Sets, config_of_run, configured, printed, say
 from pipeline.cli_runs import runs_app
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from pipeline.counterfactual.game import Rules
 
 app = typer.Typer(
     help="Credit assignment for teams of LLM agents: sample, credit, and query the tables.",
@@ -23,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs_app, name="runs")
+cli_audit.add_to(app)
 cli_train.add_to(app)
 
 
@@ -98,8 +100,7 @@ def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_
         total = cost(planned, tokenizer_for(resolved.model, resolved.data_root))
         say(
             f"run {run}: {len(planned.pending)} of {len(planned.shards)} shards to do, {total['games']:,} games, "
-            f"{total['coalitions']:,} coalitions, {total['prompt_tokens']:,} prompt tokens, of which "
-            f"{total['distinct_tokens']:,} must be computed"
+            f"{total['coalitions']:,} coalitions, {_effort(total)}"
         )
         failed = failures.cost(blame)
         say(
@@ -116,10 +117,8 @@ def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_
     say(f"run {run}: {games} games played and {failed_now} failures looked at now")
     if not games and not failed_now:
         say("all that was asked for stands; failures get credit too with --set annotate.on=all")
-    section = resolved.annotate
     if planned.shards:
-        where = f"masking = '{section.masking}' AND scorer = '{planned.scorer}' AND cue = $${section.cue}$$"
-        printed(resolved, _CREDIT_SQL.format(run=run, where=where), Format.TABLE)
+        printed(resolved, _CREDIT_SQL.format(run=run, where=_where(planned.shards[0].rules)), Format.TABLE)
         _set_aside(resolved, run, planned.spec)
     if blame.shards:
         printed(resolved, _BLAME_SQL.format(run=run), Format.TABLE)
@@ -181,6 +180,23 @@ def _fail(line: str, code: int) -> None:
 def _show_success(config: Config, run: str) -> None:
     say(f"run {run}")
     printed(config, _SUCCESS_SQL.format(run=run), Format.TABLE)
+
+
+def _effort(total: dict[str, int]) -> str:
+    """What the coalitions of a plan cost, in words."""
+    if total["prompt_tokens"]:
+        return f"{total['prompt_tokens']:,} prompt tokens, of which {total['distinct_tokens']:,} must be computed"
+    return f"at most {total['samples']:,} samples"
+
+
+def _where(rules: Rules) -> str:
+    """The rows of `agent_credit` whose games follow these rules."""
+    cue = "NULL" if rules.cue is None else f"$${rules.cue}$$"
+    masking = "NULL" if rules.masking is None else f"'{rules.masking}'"
+    return (
+        f"value_kind = '{rules.value}' AND scorer = '{rules.scorer}' AND masking IS NOT DISTINCT FROM {masking} "
+        f"AND cue IS NOT DISTINCT FROM {cue}"
+    )
 
 
 def _set_aside(config: Config, run: str, spec: str) -> None:

@@ -115,15 +115,32 @@ class SampleConfig(_Section):
 class AnnotateConfig(_Section):
     on: Literal["successes", "all", "none"] = "successes"
     """Which trajectories get credit."""
-    value: Literal["likelihood"] = "likelihood"
+    value: Literal["auto", "likelihood", "regenerate", "replay", "recount"] = "auto"
+    """What a coalition is worth. `auto`: as the topology says (recount for a vote, likelihood else)."""
+    players: Literal["agents", "messages"] = "agents"
+    """`messages` plays a second game, of single messages, beside the agents'; likelihood and regenerate."""
     masking: Literal["placeholder", "drop"] = "placeholder"
     answerer: Literal["auto", "outcome", "player"] = "auto"
     """Is the answering message the outcome channel or its writer's own move? `auto`: as the topology says."""
     cue: str = "answer:"
     """Written before the reference whose probability is read."""
-    estimator: Literal["exact"] = "exact"
+    estimator: Literal["auto", "exact", "quadrature", "permutation", "loo"] = "auto"
+    """`auto`: exact where it fits the budget, else by quadrature within it."""
+    budget: int = Field(1024, ge=2)
+    """Coalitions valued for one game at most."""
+    token_budget: int | None = Field(None, ge=1)
+    """likelihood: distinct prompt tokens computed for one game at most."""
+    samples: int = Field(4, ge=1)
+    """regenerate and replay: samples behind each value."""
     limit: int | None = Field(None, ge=1)
     """Credit at most so many trajectories of each shard."""
+
+
+class AuditConfig(_Section):
+    trajectories: int = Field(50, ge=0)
+    """Credited trajectories that are replayed, about; 0 replays nothing."""
+    samples: int = Field(4, ge=2)
+    """Rollouts of each arm of a replay; half of them audit the other half."""
 
 
 class FailuresConfig(_Section):
@@ -205,6 +222,7 @@ class Config(_Section):
     team: TeamConfig = TeamConfig()
     sample: SampleConfig = SampleConfig()
     annotate: AnnotateConfig = AnnotateConfig()
+    audit: AuditConfig = AuditConfig()
     failures: FailuresConfig = FailuresConfig()
     advantages: AdvantagesConfig = AdvantagesConfig()
     train: TrainConfig = TrainConfig()

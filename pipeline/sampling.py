@@ -12,7 +12,7 @@ from pipeline.ids import digest, seed_of
 from pipeline.tasks.task import Task
 from pipeline.teams.base import Conversation, DivergedError, Message, Play, Scripted, Turn
 from pipeline.teams.load import Team
-from pipeline.teams.render import chat, encode, prompt_text
+from pipeline.teams.render import NEUTRAL, chat, encode, prompt_text
 from pipeline.verifiers.base import Verifier, binary
 
 
@@ -32,6 +32,8 @@ class Rollout:
     """Index of the first message that is not the parent's."""
     script: tuple[Scripted, ...] = ()
     """Messages to repeat before anything is sampled."""
+    removed: tuple[str, ...] = ()
+    """Agents that write nothing but the placeholder after that."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,9 @@ def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleC
     fresh: list[int] = []
     for position, (one, turn) in enumerate(turns):
         recorded = one.talk.scripted(len(one.talk.messages))
-        if recorded is None:
+        if recorded is None and turn.agent in one.rollout.removed:
+            messages[position] = one.talk.write(turn, NEUTRAL)
+        elif recorded is None:
             fresh.append(position)
         else:
             try:
@@ -187,7 +191,7 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
         "origin": rollout.origin,
         "parent_trajectory_id": rollout.parent,
         "branch_message_index": rollout.branch,
-        "removed": [],
+        "removed": list(rollout.removed),
         "outcome": verdict.outcome if verdict else None,
         "success": verdict.success if verdict else None,
         "verifier": verifier_name,

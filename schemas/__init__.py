@@ -95,13 +95,16 @@ RELATIONS: tuple[Relation, ...] = (
     Relation(
         "message_credits_conserved",
         "message_credits",
-        "an agent's message credits sum to its credit by the same estimator within 1e-6",
+        "an agent's message credits sum to its credit by the same estimator within 1e-6; where messages are the "
+        "players, each is its own credit",
         "SELECT game_id || ' ' || agent || ' ' || estimator || "
         "coalesce(': off by ' || (total - credit), ': the agent has no credit') AS label FROM "
-        "(SELECT game_id, agent, estimator, sum(credit) AS total FROM message_credits "
+        "(SELECT m.game_id, CASE WHEN player_kind = 'message' THEN message_index::VARCHAR ELSE agent END AS agent, "
+        "estimator, sum(credit) AS total FROM message_credits m "
+        "LEFT JOIN (SELECT game_id, player_kind FROM games WHERE run_id = $run_id) USING (game_id) "
         "WHERE run_id = $run_id GROUP BY ALL HAVING count(credit) > 0) "
         "LEFT JOIN (SELECT game_id, player AS agent, estimator, credit FROM credits"
-        " WHERE run_id = $run_id AND player_kind = 'agent') USING (game_id, agent, estimator) "
+        " WHERE run_id = $run_id) USING (game_id, agent, estimator) "
         "WHERE NOT coalesce(abs(total - credit) <= 1e-6, false)",
     ),
 )

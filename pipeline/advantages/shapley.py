@@ -37,7 +37,7 @@ class Shapley:
         """See `Method.advantages`."""
         credits = require_credits(self.name, inputs)
         spoken = inputs.spoken()
-        games = credits.select("trajectory_id", "game_id").unique()
+        games = credits.group_by("trajectory_id").agg(pl.col("game_id").min())
         rows = (
             agent_trajectories(self.name, spoken)
             .join(credits.select(*AGENT, "credit"), on=AGENT, how="left", maintain_order="left")

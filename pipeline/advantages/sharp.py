@@ -44,7 +44,7 @@ class Sharp:
         credits = require_credits(self.name, inputs)
         spoken = inputs.spoken()
         planner = pl.col("role") == PLANNER
-        games = credits.select("trajectory_id", "game_id").unique()
+        games = credits.group_by("trajectory_id").agg(pl.col("game_id").min())
         rows = (
             agent_trajectories(self.name, spoken)
             .join(credits.select(*AGENT, own="loo"), on=AGENT, how="left", maintain_order="left")

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline.config import AnnotateConfig
 from pipeline.ids import digest
-from pipeline.teams.render import Chat, chat
+from pipeline.teams.render import NEUTRAL, Chat, chat
 
-NEUTRAL = "(no message)"
-"""What stands in the place of a masked message."""
+
+@dataclass(frozen=True)
+class Rules:
+    """What the games of one annotation have in common; all of it enters their ids."""
+
+    value: str
+    scorer: str
+    answerer: str
+    masking: str | None = None
+    cue: str | None = None
+    window: int | None = None
+    k: int | None = None
+    """Samples behind each value, where values are sampled."""
+    decoding: str | None = None
+    """How they are sampled, as JSON."""
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -29,23 +42,32 @@ class Shown:
 
 @dataclass(frozen=True)
 class Game:
-    """One trajectory's game. `game_id` hashes everything below, so different games are never mixed."""
+    """One trajectory's game. `game_id` hashes everything that the values depend on: different games are never mixed."""
 
     game_id: str
     trajectory_id: str
     task_id: str
     players: tuple[str, ...]
-    roles: Mapping[str, str]
-    reader: str
-    system: str
-    examples: tuple[tuple[str, str], ...]
-    view: tuple[Shown, ...]
+    rules: Rules
     target: str
-    cue: str
-    window: int
-    masking: str
-    answerer: str
-    scorer: str
+    """What is scored: the reference answer, or whose verdict."""
+    kind: str = "agent"
+    """Whether a player is an agent or a message."""
+    agents: tuple[str, ...] = ()
+    """The agent of each player."""
+    roles: Mapping[str, str] | None = None
+    """Role of an agent, where it is known."""
+    reader: str = ""
+    system: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
+    view: tuple[Shown, ...] = ()
+    branch: int | None = None
+    """Index of the message from which a replay parts from the trajectory."""
+
+    @property
+    def full(self) -> int:
+        """The coalition of all players."""
+        return (1 << len(self.players)) - 1
 
     def coalition(self, kept: int) -> Chat:
         """The answering agent's chat when only the players of the bitmask `kept` are there."""
@@ -54,25 +76,30 @@ class Game:
         for message in self.view:
             if message.owner is None or message.owner in present:
                 shown.append((message.role, message.kind, message.agent, message.text))
-            elif self.masking == "placeholder":
+            elif self.rules.masking == "placeholder":
                 shown.append((message.role, message.kind, message.agent, NEUTRAL))
         return chat(self.reader, self.system, self.examples, shown)
 
     def row(self, leak: float | None) -> dict[str, Any]:
         """The row of `games`."""
+        rules = self.rules
         return {
             "game_id": self.game_id,
             "trajectory_id": self.trajectory_id,
             "players": list(self.players),
-            "player_kind": "agent",
-            "value_kind": "likelihood",
-            "cue": self.cue,
-            "window": self.window,
-            "masking": self.masking,
-            "view": "answerer",
-            "answerer": self.answerer,
-            "scorer": self.scorer,
+            "player_kind": self.kind,
+            "value_kind": rules.value,
+            "cue": rules.cue,
+            "window": rules.window,
+            "masking": rules.masking,
+            "view": "answerer" if self.view else None,
+            "answerer": rules.answerer,
+            "scorer": rules.scorer,
             "target": self.target,
+            "k": rules.k,
+            "decoding": rules.decoding,
+            "seed": rules.seed,
+            "branch": self.branch,
             "leak": leak,
         }
 
@@ -81,18 +108,17 @@ def build_game(
     trajectory: Mapping[str, Any],
     messages: Sequence[Mapping[str, Any]],
     target: str,
-    config: AnnotateConfig,
-    answerer: str,
-    scorer: str,
-    window: int,
+    rules: Rules,
     roles: Mapping[str, str] | None = None,
+    kind: str = "agent",
 ) -> Game | None:
-    """The game of one trajectory, or None when nobody but the answering message could be masked.
+    """The game over what the answering agent saw, or None when nobody but the answering message could be masked.
 
     The view is the context that the answering agent really had; a log without an answering message is seen whole, and
-    is read by someone who takes the floor after it. Tool results go with the agent whose call produced them.
+    is read by someone who takes the floor after it. Tool results go with the message whose call produced them.
     Under `answerer = outcome` the answering message is the channel through which the value is read: it is no one's.
     Under `player` it stands in the view like any other, and the value is read after it.
+    With `kind = "message"` every masked message is a player of its own, named by its index.
     """
     by_index = {int(row["message_index"]): row for row in messages}
     outcome = next((row for row in messages if row["is_outcome"]), None)
@@ -101,45 +127,70 @@ def build_game(
         context = sorted(by_index)
     else:
         context = [int(i) for i in (last["context"] or ())] if last is not None else []
-        if last is not None and (outcome is None or answerer == "player"):
+        if last is not None and (outcome is None or rules.answerer == "player"):
             context = [*context, int(last["message_index"])]
     reader = str(last["agent"]) if last is not None and trajectory["origin"] != "imported" else ""
     system = next((r for r in messages if r["kind"] == "system" and r["agent"] == reader), None)
+    owners = _owners(messages, kind)
     view = tuple(
-        Shown(i, str(row["role"]), str(row["kind"]), str(row["agent"]), str(row["text"] or ""), _owner(row))
+        Shown(i, str(row["role"]), str(row["kind"]), str(row["agent"]), str(row["text"] or ""), owners.get(i))
         for i in context
         if (row := by_index[i])["kind"] != "system"
     )
     players = tuple(dict.fromkeys(message.owner for message in view if message.owner))
     if not players:
         return None
-    examples = tuple(map(tuple, json.loads(system["examples"]))) if system and system["examples"] else ()
-    identity = {
-        "trajectory": trajectory["trajectory_id"], "text": trajectory["text_digest"], "players": players,
-        "value": config.value, "cue": config.cue, "masking": config.masking, "view": "answerer",
-        "answerer": answerer, "scorer": scorer, "target": target, "neutral": NEUTRAL, "window": window,
-    }  # fmt: skip
+    agent_of = {message.owner: message.agent for message in view if message.owner}
     return Game(
-        game_id="v" + digest(identity, 20),
+        game_id=game_id(trajectory, players, rules, target, kind),
         trajectory_id=str(trajectory["trajectory_id"]),
         task_id=str(trajectory["task_id"]),
         players=players,
-        roles={player: roles[player] for player in players if roles and player in roles},
+        rules=rules,
+        target=target,
+        kind=kind,
+        agents=tuple(agent_of[player] for player in players),
+        roles=roles,
         reader=reader,
         system=str(system["text"] or "") if system else "",
-        examples=examples,
+        examples=tuple(map(tuple, json.loads(system["examples"]))) if system and system["examples"] else (),
         view=view,
-        target=target,
-        cue=config.cue,
-        window=window,
-        masking=config.masking,
-        answerer=answerer,
-        scorer=scorer,
     )
 
 
-def _owner(row: Mapping[str, Any]) -> str | None:
-    return str(row["agent"]) if row["role"] in ("assistant", "tool") and row["kind"] != "notice" else None
+def game_id(
+    trajectory: Mapping[str, Any],
+    players: Sequence[str],
+    rules: Rules,
+    target: str,
+    kind: str,
+    branch: int | None = None,
+) -> str:
+    """Hash of everything that a game's values depend on."""
+    identity = {
+        "trajectory": trajectory["trajectory_id"], "text": trajectory["text_digest"], "players": list(players),
+        "kind": kind, "target": target, "neutral": NEUTRAL, "branch": branch, **asdict(rules),
+    }  # fmt: skip
+    return "v" + digest(identity, 20)
+
+
+def _owners(messages: Sequence[Mapping[str, Any]], kind: str) -> dict[int, str]:
+    """The player with whom each message is masked: its agent, or the message itself with its tool results."""
+    owners: dict[int, str] = {}
+    calls: dict[tuple[Any, Any], str] = {}
+    for row in messages:
+        index = int(row["message_index"])
+        if row["role"] not in ("assistant", "tool") or row["kind"] == "notice":
+            continue
+        agent = str(row["agent"])
+        if kind == "agent":
+            owners[index] = agent
+            continue
+        call = (agent, row["agent_call_id"])
+        if row["role"] == "assistant":
+            calls[call] = str(index)
+        owners[index] = calls.get(call, str(index))
+    return owners
 
 
 def _last_turn(messages: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

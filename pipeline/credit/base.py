@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.credit import exact, loo, permutation
+from pipeline.credit import exact, loo
+from pipeline.credit.permutation import MAX_PLAYERS
 from pipeline.errors import UserError
 
 REQUIRED = ("game_id", "kept", "value", "stderr")
@@ -60,23 +61,6 @@ class Estimator(Protocol):
 
     def critical(self, n: int) -> float:
         """Half-width of the 95 % interval in standard errors; NaN where no interval is justified."""
-
-
-ESTIMATORS: dict[str, Callable[..., Estimator]] = {
-    "exact": exact.Exact,
-    "permutation": permutation.Permutation,
-    "loo": loo.LeaveOneOut,
-}
-
-
-def estimator(name: str, **parameters: int) -> Estimator:
-    """The estimator called `name`: "exact", "loo", or "permutation" (pairs, seed). Raises UserError else."""
-    if name not in ESTIMATORS:
-        raise UserError(f"estimator {name!r} is unknown; choose one of {', '.join(ESTIMATORS)}")
-    try:
-        return ESTIMATORS[name](**parameters)
-    except TypeError as error:
-        raise UserError(f"estimator {name!r}: {error}; only 'permutation' takes pairs and seed") from error
 
 
 def kept_of(mask: int, n: int) -> str:
@@ -144,9 +128,9 @@ def batches(coalitions: pl.DataFrame) -> Iterator[Batch]:
     if (uneven := n_G[game_R] != length_R).any():
         raise UserError(f"game {game_ids[int(game_R[uneven.argmax()])]}: its 'kept' strings differ in length")
     sizes = np.unique(n_G).tolist()
-    if sizes and sizes[-1] > permutation.MAX_PLAYERS:
+    if sizes and sizes[-1] > MAX_PLAYERS:
         game = game_ids[int(n_G.argmax())]
-        raise UserError(f"game {game}: {sizes[-1]} players, at most {permutation.MAX_PLAYERS}; merge players")
+        raise UserError(f"game {game}: {sizes[-1]} players, at most {MAX_PLAYERS}; merge players")
     for n in sizes:
         yield _batch(n, rows, game_ids, game_R, n_G)
 
@@ -257,7 +241,7 @@ def solve(coalitions: pl.DataFrame, estimator: Estimator | None = None) -> pl.Da
     are left aside. `player_index` counts in the order of the game's players.
     stderr covers what stderr_source says: nothing ("none", then stderr and interval are null), the sampled
     coalitions ("estimator"), the sampled values ("rollout", taken as independent of each other), or "both"
-    (an upper bound: noise of the values also widens the spread between permutations).
+    (an upper bound: noise of the values also widens the spread that the estimator sees).
     loo is v(N) - v(N without i). residual is sum(credit) - (v_full - v_empty), null where not efficient.
     v_empty is null where leave-one-out games did not value it. A game of no players has no row.
     Raises UserError, naming the game, for rows that cannot be solved.

@@ -37,7 +37,7 @@ def check_players(n: int) -> None:
     if n > MAX_PLAYERS:
         raise UserError(
             f"exact solver: {n} players need 2**{n} coalitions, at most {MAX_PLAYERS} players are taken; "
-            "use the estimator 'permutation'"
+            "use the estimator 'auto'"
         )
 
 

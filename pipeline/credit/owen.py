@@ -36,6 +36,12 @@ def quotient_masks(unions: Sequence[Hashable]) -> NDArray[np.int64]:
     return _subset_masks([sum(1 << k for k in group) for group in members(unions)])
 
 
+def coalition_count(unions: Sequence[Hashable]) -> int:
+    """Coalitions that the exact Owen value needs: whole unions, or whole unions with a part of one other."""
+    groups = members(unions)
+    return (1 << len(groups)) + sum(((1 << len(group)) - 2) << (len(groups) - 1) for group in groups)
+
+
 @dataclass(frozen=True, eq=False)
 class OwenPlan:
     """masks: coalitions to value, shape (M,), each once. weights: (M, n), credit = values_GM @ weights."""
@@ -54,14 +60,14 @@ def plan(unions: tuple[Hashable, ...]) -> OwenPlan:
     That agents are the unions and messages the players is ours.
     Efficient; the credits of a union sum exactly to its Shapley value in the quotient game.
     Degenerate: one union, or unions of one, give the Shapley value.
-    Cost: at most the sum over unions of 2**(U - 1 + b) coalitions. Raises UserError beyond 65,536 of them, or
+    Cost: 2**U plus the sum over unions of 2**(U - 1) (2**b - 2) coalitions. Raises UserError beyond 65,536 of them, or
     beyond 62 players: use `sampled_plan` there.
     """
     groups = members(unions)
-    cost = sum(1 << (len(groups) - 1 + len(group)) for group in groups)
+    cost = coalition_count(unions)
     if len(unions) > permutation.MAX_PLAYERS or cost > MAX_COALITIONS:
         raise UserError(
-            f"Owen value: {len(unions)} players in {len(groups)} unions need up to {cost} coalitions, "
+            f"Owen value: {len(unions)} players in {len(groups)} unions need {cost} coalitions, "
             f"at most {MAX_COALITIONS} (and {permutation.MAX_PLAYERS} players) are taken; sample instead"
         )
     union_bits = [sum(1 << k for k in group) for group in groups]
@@ -129,7 +135,7 @@ class Owen:
 
     def coalitions(self, n: int) -> NDArray[np.int64]:
         """Coalitions to value. Raises UserError where the games have another number of players."""
-        self._check(n)
+        _check(n, self.unions)
         return plan(self.unions).masks
 
     def weights(self, n: int) -> NDArray[np.float64]:
@@ -144,6 +150,40 @@ class Owen:
         """Normal quantile, for errors of the values alone."""
         return NORMAL_95
 
-    def _check(self, n: int) -> None:
-        if n != len(self.unions):
-            raise UserError(f"Owen value: games of {n} players, but unions for {len(self.unions)}; group the games")
+
+@dataclass(frozen=True)
+class SampledOwen:
+    """Owen value from two-level orders in antithetic pairs, for unions too large for `Owen`: see `sampled_plan`."""
+
+    unions: tuple[Hashable, ...]
+    pairs: int
+    seed: int = 0
+    name: str = "owen_sampled"
+    efficient: bool = True
+    samples: bool = True
+
+    def plan(self, n: int) -> permutation.Plan:
+        """The plan. Raises UserError where the games have another number of players."""
+        _check(n, self.unions)
+        return sampled_plan(self.unions, self.pairs, self.seed)
+
+    def coalitions(self, n: int) -> NDArray[np.int64]:
+        """The plan's coalitions, leave-one-out included."""
+        return self.plan(n).masks
+
+    def weights(self, n: int) -> NDArray[np.float64]:
+        """See `permutation.weights`."""
+        return permutation.weights(self.plan(n))
+
+    def variance(self, values_GM: NDArray[np.float64], n: int) -> NDArray[np.float64]:
+        """See `permutation.pair_variance`."""
+        return permutation.pair_variance(values_GM, self.plan(n))
+
+    def critical(self, n: int) -> float:
+        """Student's t from 16 pairs on, NaN below."""
+        return permutation.critical(self.pairs)
+
+
+def _check(n: int, unions: tuple[Hashable, ...]) -> None:
+    if n != len(unions):
+        raise UserError(f"Owen value: games of {n} players, but unions for {len(unions)}; group the games")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -14,6 +15,7 @@ from pipeline.errors import UserError
 
 MAX_PLAYERS = 62
 MIN_INTERVAL_PAIRS = 16
+MAX_PAIRS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,24 +94,30 @@ def plan(n: int, pairs: int, seed: int) -> Plan:
     return plan_orders(np.stack([forward, forward[:, ::-1]], axis=1).reshape(2 * pairs, n))
 
 
-def plan_within(n: int, budget: int, seed: int, max_pairs: int = 4096) -> Plan:
+def pairs_within(budget: int, plan_of: Callable[[int], Plan]) -> int:
+    """The most pairs, at most 4,096, whose plan values at most `budget` distinct coalitions; 0 where none fits."""
+    low, high = 0, min(MAX_PAIRS, max(budget, 1))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if plan_of(middle).budget <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def plan_within(n: int, budget: int, seed: int) -> Plan:
     """The largest plan of this seed that values at most `budget` distinct coalitions.
 
     Raises UserError where not even one pair fits.
     """
-    if plan(n, 1, seed).budget > budget:
+    pairs = pairs_within(budget, lambda pairs: plan(n, pairs, seed))
+    if not pairs:
         raise UserError(
             f"permutation sampling: one pair of {n} players needs {plan(n, 1, seed).budget} coalitions, "
             f"the budget is {budget}; raise the budget"
         )
-    low, high = 1, max_pairs
-    while low < high:
-        middle = (low + high + 1) // 2
-        if plan(n, middle, seed).budget <= budget:
-            low = middle
-        else:
-            high = middle - 1
-    return plan(n, low, seed)
+    return plan(n, pairs, seed)
 
 
 def weights(plan: Plan) -> NDArray[np.float64]:
@@ -162,6 +170,11 @@ def student_t(degrees: int, confidence: float = 0.95) -> float:
     return float(sum(term / degrees**power for power, term in enumerate(terms)))
 
 
+def critical(pairs: int) -> float:
+    """Half-width of the 95 % interval in standard errors: Student's t from 16 pairs on, NaN below."""
+    return student_t(pairs - 1) if pairs >= MIN_INTERVAL_PAIRS else float("nan")
+
+
 def estimate(values_GM: NDArray[np.float64], plan: Plan, confidence: float = 0.95) -> Estimate:
     """Credits of G games valued on the coalitions of one plan, shape (G, M), columns as in `plan.masks`.
 
@@ -207,6 +220,4 @@ class Permutation:
 
     def critical(self, n: int) -> float:
         """Student's t from 16 pairs on, NaN below."""
-        if self.pairs < MIN_INTERVAL_PAIRS:
-            return float("nan")
-        return student_t(self.pairs - 1)
+        return critical(self.pairs)

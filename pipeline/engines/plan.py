@@ -4,11 +4,15 @@ vLLM caches the keys and values of full blocks of a prompt, but requests that ru
 blocks still being computed. The plan therefore sorts the prompts of a batch along their trie, lets the first prompt
 of each block own it, and puts a prompt one wave after the last owner that it leans on. The number of waves is the
 depth of ownership (about the number of players plus one for a trajectory's coalitions), not the number of prompts.
+
+Reading log-probabilities costs a projection onto the vocabulary for every computed token, which only the target needs:
+so the heads of the prompts (their full blocks) are computed first, without, and then every prompt reads its own tail.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 Ids = tuple[int, ...]
 
@@ -57,6 +61,12 @@ def waves(prompts: Sequence[Ids], block: int) -> list[list[int]]:
     for index, wave in enumerate(wave_of):
         result[wave].append(index)
     return result
+
+
+def heads(prompts: Sequence[Ids], block: int) -> list[Ids]:
+    """The prompts' full blocks, each head once, and none that begins another."""
+    cut = sorted({prompt[: len(prompt) // block * block] for prompt in prompts})
+    return [head for head, following in pairwise([*cut, ()]) if head and following[: len(head)] != head]
 
 
 def batches(prompts: Sequence[Ids], budget: int) -> list[list[int]]:

@@ -6,11 +6,12 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
-from pipeline.engines.plan import batches, waves
+from pipeline.engines.plan import Ids, batches, heads, waves
 from pipeline.engines.reload import EXTENSION, read_layout
 from pipeline.errors import UserError, WorkError
 from pipeline.ids import digest
@@ -113,14 +114,15 @@ class VllmEngine:
         ended before the token that predicts the first target token, and asked again without the cache elsewhere.
         """
         distinct = list(dict.fromkeys(requests))
-        prompts = [request.ids for request in distinct]
         done: dict[ScoreRequest, Score] = {}
-        for members in batches(prompts, self._capacity // 2):
-            for wave in waves([prompts[i] for i in members], self.block_size):
-                asked = [distinct[members[i]] for i in wave]
-                done.update(zip(asked, self._score_wave(asked), strict=True))
-                if progress:
-                    progress(len(asked))
+        for members in batches([request.ids for request in distinct], self._capacity // 2):
+            asked = [distinct[i] for i in members]
+            computed = self._warm([request.prefix_ids[:-1] for request in asked])
+            for request, score in zip(asked, self._score_wave(asked), strict=True):
+                fresh = computed.pop(request.prefix_ids[: score.cached_tokens], 0)
+                done[request] = replace(score, cached_tokens=score.cached_tokens - fresh)
+            if progress:
+                progress(len(asked))
         if progress:
             progress(len(requests) - len(distinct))
         return [done[request] for request in requests]
@@ -142,6 +144,19 @@ class VllmEngine:
             self._llm.collective_rpc("repack_output_layer")
         self.reset_prefix_cache()
         self.fingerprint = digest([weights, self._tokenizer_digest, self.dtype])
+
+    def _warm(self, prefixes: Sequence[Ids]) -> dict[Ids, int]:
+        """Compute the full blocks of some prefixes into the cache, each once: tokens computed, by head."""
+        from vllm import SamplingParams
+
+        found = heads(prefixes, self.block_size)
+        params = SamplingParams(temperature=0.0, max_tokens=1, detokenize=False)
+        computed: dict[Ids, int] = {}
+        for wave in waves(found, self.block_size):
+            asked = [found[i] for i in wave]
+            for head, output in zip(asked, self._generate(asked, [params] * len(asked)), strict=True):
+                computed[head] = len(head) - (output.num_cached_tokens or 0)
+        return computed
 
     def _score_wave(self, requests: Sequence[ScoreRequest], *, use_cache: bool = True) -> list[Score]:
         from vllm import SamplingParams

@@ -110,15 +110,19 @@ log-probabilities and advantages; the advantages hold for the policy that sample
 
 ## Audit
 
-{% if audit %}
-| check | figure | scope | value | 95 % interval | n |
-|---|---|---|---|---|---|
-{% for row in audit %}
-| {{ row.check }} | {{ row.metric }} | {{ row.scope }} | {{ number(row.value) }} | {{ interval(row) }} | {{ row.n }} |
+{% for run, (words, rows) in audits.items() %}
+Run `{{ run }}`: {{ words }}
+
+| check | figure | scope | value | 95 % interval | n | note |
+|---|---|---|---|---|---|---|
+{% for row in rows %}
+| {{ row.check }} | {{ row.metric }} | {{ row.scope }} | {{ number(row.value) }} | {{ interval(row) }} | {{ row.n }} \
+| {{ row.note or "" }} |
 {% endfor %}
+
 {% else %}
-audit: not run
-{% endif %}
+No run of this export has credit that could be audited.
+{% endfor %}
 
 ## What is not guaranteed
 
@@ -158,12 +162,12 @@ def render(
     report: Mapping[str, Any],
     *,
     created_by: str,
-    audit: Sequence[Mapping[str, Any]] = (),
+    audits: Mapping[str, tuple[str, Sequence[Mapping[str, Any]]]] | None = None,
 ) -> str:
     """README.md of an export: `files` is configuration -> split -> path, of those that have rows.
 
-    `report` as `sets.data_sets` makes it, `audit` rows of the table of that name. Raises KeyError where the report
-    lacks a figure: a card with a hole is not written.
+    `report` as `sets.data_sets` makes it, `audits`: by run, what its audit says in words and its rows.
+    Raises KeyError where the report lacks a figure: a card with a hole is not written.
     """
     import jinja2
 
@@ -179,7 +183,7 @@ def render(
         configs=CONFIGS,
         report=report,
         created_by=created_by,
-        audit=audit,
+        audits=audits or {},
         length=_length(report["length"]),
         successes=_successes(report["localizations"]),
         number=_number,

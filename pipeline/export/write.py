@@ -32,14 +32,14 @@ def write(
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
     report: Mapping[str, Any],
-    audit: pa.Table | None = None,
+    audits: Mapping[str, tuple[str, pa.Table]] | None = None,
 ) -> dict[str, Any]:
     """Write the data sets of `sets.data_sets` (its `tables` and `report`) as a data set repository; the manifest.
 
     `folder/<configuration>/<split>.parquet` for what has rows, README.md (front matter and data card), config.json
     (`config`, resolved), manifest.json (files with rows and sha256, schema version, `provenance`: runs, policies and
-    what else the caller knows). `audit`: rows of that table, for the card. No clock is read, so the same input
-    gives the same bytes with the same library versions.
+    what else the caller knows). `audits`: by run, what its audit says in words and its rows, for the card.
+    No clock is read, so the same input gives the same bytes with the same library versions.
 
     The folder is built beside its place and renamed, so a reader sees the old export or the new one. What stands
     there is replaced only if it is an export with nothing added or changed since; else UserError.
@@ -52,7 +52,7 @@ def write(
     shutil.rmtree(made, ignore_errors=True)
     try:
         made.mkdir()
-        manifest = _fill(made, folder.name, tables, config, provenance, report, audit)
+        manifest = _fill(made, folder.name, tables, config, provenance, report, audits or {})
         if folder.exists():
             folder.rename(old)
         try:
@@ -98,7 +98,7 @@ def _fill(
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
     report: Mapping[str, Any],
-    audit: pa.Table | None,
+    audits: Mapping[str, tuple[str, pa.Table]],
 ) -> dict[str, Any]:
     """Write everything into an empty folder, the manifest last."""
     created_by = f"apportion {version('apportion')}"
@@ -115,8 +115,8 @@ def _fill(
             pq.write_table(part, folder / path, compression="zstd", row_group_size=_GROUP_ROWS)
             paths.setdefault(name, {})[split] = path
             files.append({"path": path, "config": name, "split": split, "rows": part.num_rows})
-    rows = TABLES["audit"].conform(audit).to_pylist() if audit is not None else []
-    card = render(title, paths, report, created_by=created_by, audit=rows)
+    told = {run: (words, TABLES["audit"].conform(rows).to_pylist()) for run, (words, rows) in audits.items()}
+    card = render(title, paths, report, created_by=created_by, audits=told)
     (folder / "README.md").write_text(card, encoding="utf-8")
     _write_json(folder / "config.json", config)
     files += [{"path": "README.md"}, {"path": "config.json"}]

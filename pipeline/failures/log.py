@@ -55,30 +55,41 @@ class Log:
 
 
 def branch(
-    log: Log, step: int, arm: str, number: int, seed: int, *, text: str | None = None, repeat: bool = False
+    log: Log,
+    step: int,
+    arm: str,
+    number: int,
+    seed: int,
+    *,
+    text: str | None = None,
+    repeat: bool = False,
+    origin: str = "",
+    removed: tuple[str, ...] = (),
 ) -> Rollout:
     """Continuation `number` of a log from the exact prefix before `step`.
 
     The same agent writes the message at `step` anew; or `text` stands there; or, with `repeat`, the recorded message
     and what it brought about. `arm` names what the continuation is for, and keeps its seeds apart from all others.
+    Agents that are `removed` say nothing after the prefix.
     """
     stop = log.after(step) if repeat else step
     script = [_scripted(row) for row in log.messages[:stop]]
     if text is not None:
         row = log.messages[step]
         script.append(Scripted(str(row["agent"]), str(row["role"]), text))
-    group = [log.trajectory_id, step, arm, text, repeat, seed]
+    group = [log.trajectory_id, step, arm, text, repeat, seed, *removed]
     trajectory = "j" + digest([group, number])
     return Rollout(
         task=log.task,
         index=number,
-        origin="monte_carlo" if repeat or text is None else "repair",
+        origin=origin or ("monte_carlo" if repeat or text is None else "repair"),
         trajectory_id=trajectory,
         group_id="g" + digest(group),
         seed=seed_of(seed, trajectory),
         parent=log.trajectory_id,
         branch=stop if repeat else step,
         script=tuple(script),
+        removed=removed,
     )
 
 

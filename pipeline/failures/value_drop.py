@@ -16,8 +16,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pipeline.counterfactual.game import Game, Shown
-from pipeline.counterfactual.likelihood import fit
+from pipeline.counterfactual.game import Game, Rules, Shown
+from pipeline.counterfactual.prompts import fit
 from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.failures.log import Log
 from pipeline.teams.render import chat, encode, harmless, prompt_text
@@ -41,7 +41,7 @@ def requests(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreReque
         if row["kind"] != "system"
     )
     room = window - len(target) - 1
-    view = fit(_whole(log, reader, system, examples, view), tokenizer, cue, room)[0].view
+    view = fit(_whole(log, cue, reader, system, examples, view), tokenizer, room)[0].view
     known: list[set[int]] = [set(range(log.turns[0] if log.turns else len(log.messages)))]
     for turn in log.turns:
         known.append(known[-1] | set(log.known_after(turn)))
@@ -83,10 +83,12 @@ def _reader(log: Log) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     return reader, str(system["text"] or "") if system else "", examples
 
 
-def _whole(log: Log, reader: str, system: str, examples: tuple[tuple[str, str], ...], view: tuple[Shown, ...]) -> Game:
+def _whole(
+    log: Log, cue: str, reader: str, system: str, examples: tuple[tuple[str, str], ...], view: tuple[Shown, ...]
+) -> Game:
     """The log as a game without players: what `fit` cuts to the window."""
+    rules = Rules(NAME, scorer="", answerer="player", cue=cue)
     return Game(
-        game_id="", trajectory_id=log.trajectory_id, task_id=log.task.task_id, players=(), roles={}, reader=reader,
-        system=system, examples=examples, view=view, target="", cue="", window=0, masking="placeholder",
-        answerer="player", scorer="",
+        game_id="", trajectory_id=log.trajectory_id, task_id=log.task.task_id, players=(), rules=rules, target="",
+        reader=reader, system=system, examples=examples, view=view,
     )  # fmt: skip

@@ -45,12 +45,12 @@ def make(config: Config, run: str) -> Made:
     if not sources:
         raise UserError(f"run {run!r} has no sampled rollouts to train on; logs that were imported carry no tokens")
     chosen = method(config.advantages.method)
-    spec = annotate.plan(config, run).spec
+    credited = {shard.source: shard.name for shard in annotate.plan(config, run).shards}
     tasks = frame(store.read("tasks", run))
     made = Made(chosen.name, {}, {}, 0, {})
     flat, refused = 0, Counter[str]()
     for source in sources:
-        advantages = chosen.advantages(_inputs(config, store, run, source, spec))
+        advantages = chosen.advantages(_inputs(config, store, run, source, credited.get(source, "")))
         messages = frame(store.read("messages", run, source).filter(pc.field("role") == "assistant"))
         rows = train_rows(advantages, messages, config.advantages.unit, keep_flat=config.train.beta > 0)
         names = frame(store.read("trajectories", run, source, columns=["trajectory_id", "task_id"]))
@@ -74,10 +74,9 @@ def write(config: Config, run: str, made: Made) -> None:
         store.write_shard("train_rows", run, name, rows, print_of)
 
 
-def _inputs(config: Config, store: Store, run: str, source: str, spec: str) -> Inputs:
+def _inputs(config: Config, store: Store, run: str, source: str, credited: str) -> Inputs:
     """The tables that belong to one shard of trajectories: credits of the configured game, the failures beside them."""
-    credited = f"{source}-{spec}"
-    credits = store.read("credits", run, credited).filter(pc.field("estimator") == config.annotate.estimator)
+    credits = store.read("credits", run, credited).filter(pc.field("player_kind") == "agent")
     shares = store.read("message_credits", run, credited)
     aside = store.read("rejects", run, credited, columns=["file"])["file"].to_pylist()
     failed = f"failures-{config.failures.localizer}-{source}"

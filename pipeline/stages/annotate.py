@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import schemas
 from pipeline.config import Config
-from pipeline.counterfactual.game import Game, build_game
-from pipeline.counterfactual.likelihood import Asked, ask, chunks, evaluate, tokens
-from pipeline.credit.base import estimator as estimator_named
-from pipeline.credit.base import solve
-from pipeline.credit.interactions import solve_pairs
-from pipeline.credit.messages import leak, message_credits, redundancy
-from pipeline.errors import UserError
+from pipeline.counterfactual import likelihood, recount, regenerate, replay
+from pipeline.counterfactual.game import Game, Rules, build_game
+from pipeline.counterfactual.prompts import chunks, layout
+from pipeline.counterfactual.tables import Planned, credit_table, interaction_table, leak_of, message_table
+from pipeline.credit.base import Estimator
+from pipeline.credit.choose import chosen, possible, within_tokens
+from pipeline.errors import UserError, WorkError
+from pipeline.failures.log import Log
 from pipeline.ids import digest
 from pipeline.models import check_window, fingerprint, resolve_dtype, resolve_model
-from pipeline.stages.common import ALGORITHM_VERSION, engine_for, frame, rows, watcher
-from pipeline.stages.sample import writer
+from pipeline.sampling import message_rows
+from pipeline.stages.bench import Bench, check_conditions, logs_of
+from pipeline.stages.common import ALGORITHM_VERSION, engine_for, frame, watcher
+from pipeline.stages.sample import policy_of, writer
 from pipeline.store import Store
-from pipeline.teams.load import load_topology
+from pipeline.teams.load import load_topology, value_of
+from pipeline.verifiers import get_verifier
+from pipeline.verifiers.base import Verdict
 
-TABLES = ("games", "coalitions", "interactions", "message_credits", "rejects")
-MOST_PLAYERS = 10
-"""Exact Shapley needs 2^n coalitions."""
 SPOKEN = ("sampled-", "imported-")
 """Shards of a team's own rollouts; others hold counterfactual ones."""
 _PLACE = "trajectory "
-_MESSAGE_COLUMNS = [
-    "trajectory_id", "message_index", "agent", "role", "kind", "context", "text", "examples", "is_outcome",
-    "agent_call_id",
-]  # fmt: skip
+_TURN_COLUMNS = ["trajectory_id", "message_index", "agent", "text", "is_outcome"]
 
 
 @dataclass(frozen=True)
@@ -45,8 +42,13 @@ class Shard:
 
     source: str
     spec: str
-    name: str
+    rules: Rules
     fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """Replays write trajectories of their own, which are nobody's to annotate again."""
+        return f"{'replay-' if self.rules.value == replay.NAME else ''}{self.source}-{self.spec}"
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class AnnotatePlan:
     spec: str
     """Digest of what makes a game: names the shards of this kind of annotation."""
     scorer: str
+    policy_id: str
     shards: tuple[Shard, ...]
 
     @property
@@ -68,15 +71,16 @@ class AnnotatePlan:
 
 @dataclass(frozen=True)
 class Games:
-    """The games of one shard, and the trajectories that have none, with the reason."""
+    """The games of one shard, the logs that they are played over, and the trajectories without any, with the reason."""
 
-    games: tuple[Game, ...]
+    planned: tuple[Planned, ...]
+    logs: Mapping[str, Log]
     rejects: tuple[dict[str, Any], ...]
 
 
 def plan(config: Config, run: str) -> AnnotatePlan:
-    """Find the run's shards; refuse a run that is not there."""
-    store = Store(config.store_root)
+    """Find the run's shards; refuse a run that is not there, or a replay under other conditions than the run's own."""
+    store, section = Store(config.store_root), config.annotate
     names = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
     if not names:
         known = ", ".join(info.run_id for info in store.runs()) or "none yet"
@@ -84,190 +88,279 @@ def plan(config: Config, run: str) -> AnnotatePlan:
     path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
     check_window(path, config.model.max_model_len)
     scorer = digest([*fingerprint(path), resolve_dtype(config.model.dtype)])
-    section = config.annotate.model_dump(mode="json")
-    for key in ("on", "limit"):  # which trajectories are asked for is no part of a game
-        del section[key]
-    spec = digest([section, scorer, config.model.max_model_len], 8)
+    policy_id, _ = policy_of(config)
+    names = [name for name in names if name.startswith(SPOKEN) and section.on != "none"]
+    imported = {name: name.startswith("imported-") for name in names}
+    rules = {alien: _rules(config, scorer, alien) for alien in set(imported.values())}
+    if any(one.value == replay.NAME for one in rules.values()):
+        names = [name for name in names if not imported[name]]
+        if not names:
+            raise UserError(f"run {run!r} holds imported logs, which cannot be replayed; set annotate.value=likelihood")
+        check_conditions(config, run, policy_id, "a replay", "annotate.value=likelihood (audit.trajectories=0)")
+    told = section.model_dump(mode="json", exclude={"on", "limit", "value"})
+    specs = {alien: digest([told, rules[alien].__dict__, config.tasks.verifier], 8) for alien in rules}
     shards = []
     for name in names:
-        if not name.startswith(SPOKEN) or config.annotate.on == "none":
-            continue
+        spec = specs[imported[name]]
         source = store.shard_fingerprint("trajectories", run, name)
-        shards.append(Shard(name, spec, f"{name}-{spec}", digest([ALGORITHM_VERSION, spec, source])))
-    return AnnotatePlan(config, run, spec, scorer, tuple(shards))
+        conditions = config.sampling() if rules[imported[name]].value == replay.NAME else None
+        print_of = digest([ALGORITHM_VERSION, spec, source, conditions])
+        shards.append(Shard(name, spec, rules[imported[name]], print_of))
+    return AnnotatePlan(config, run, specs.get(any(imported.values()), ""), scorer, policy_id, tuple(shards))
 
 
 def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
-    """Build the games of the trajectories asked for, and of those annotated before: a narrower choice loses nothing."""
-    config = plan.config.annotate
-    store = Store(plan.config.store_root)
-    trajectories = store.read("trajectories", plan.run, shard.source)
-    wanted = pa.array(sorted(_asked_for(plan, shard) | (_done(plan, shard) or set())), pa.large_string())
-    trajectories = trajectories.filter(pc.field("trajectory_id").isin(wanted))
-    messages = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
-    messages = messages.filter(pc.field("trajectory_id").isin(wanted))
-    by_trajectory: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in rows(messages.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
-        by_trajectory[row["trajectory_id"]].append(row)
-    tasks = store.read("tasks", plan.run, columns=["task_id", "references"])
-    references = dict(zip(tasks["task_id"].to_pylist(), tasks["references"].to_pylist(), strict=True))
-    roles = {agent.name: agent.role for agent in plan.config.team.agents}
-    window = plan.config.model.max_model_len
-    games: list[Game] = []
+    """Plan the games of the trajectories asked for, and of those annotated before: a narrower choice loses nothing."""
+    wanted = _asked_for(plan, shard) | (_done(plan, shard) or set())
+    logs = [
+        log for log in logs_of(Store(plan.config.store_root), plan.run, shard.source) if log.trajectory_id in wanted
+    ]
+    planned: list[Planned] = []
     rejects: list[dict[str, Any]] = []
-    for row in rows(trajectories):
-        target = (references.get(row["task_id"]) or [""])[0]
-        answerer = _answerer(plan.config, row["origin"])
-        game = build_game(
-            row, by_trajectory[row["trajectory_id"]], target, config, answerer, plan.scorer, window, roles
-        )
-        reason = _unplayable(game, target)
-        if reason:
-            rejects.append(_reject(shard, row["trajectory_id"], reason))
-        elif game is not None:
-            games.append(game)
-    return Games(tuple(games), tuple(rejects))
-
-
-def ask_all(
-    plan: AnnotatePlan, shard: Shard, games: Sequence[Game], tokenizer: Any
-) -> Iterator[tuple[list[Asked], list[dict[str, Any]]]]:
-    """The scoring requests, chunk by chunk, and the games that cannot be asked for."""
-    for chunk in chunks(games):
-        asked, rejects = [], []
-        for game in chunk:
-            try:
-                asked.append(ask(game, tokenizer, plan.config.annotate.cue, plan.config.model.max_model_len))
-            except ValueError as error:
-                rejects.append(_reject(shard, game.trajectory_id, str(error)))
-        yield asked, rejects
+    for log in logs:
+        try:
+            planned += _planned(plan.config, shard.rules, log)
+        except (UserError, ValueError) as error:
+            rejects.append(_reject(shard, log.trajectory_id, str(error)))
+    return Games(tuple(planned), {log.trajectory_id: log for log in logs}, tuple(rejects))
 
 
 def cost(plan: AnnotatePlan, tokenizer: Any) -> dict[str, int]:
-    """What the pending shards would cost: games, coalitions, prompt tokens, and tokens with prefixes shared."""
-    total = {"games": 0, "coalitions": 0, "prompt_tokens": 0, "distinct_tokens": 0}
+    """What the pending shards would cost: games, coalitions, samples, prompt tokens, and those with prefixes shared."""
+    total = dict.fromkeys(("games", "coalitions", "samples", "prompt_tokens", "distinct_tokens"), 0)
     for shard in plan.pending:
-        for asked, _ in ask_all(plan, shard, games_of(plan, shard).games, tokenizer):
-            every, distinct = tokens(asked)
-            total["games"] += len(asked)
-            total["coalitions"] += sum(len(one.requests) for one in asked)
-            total["prompt_tokens"] += every
-            total["distinct_tokens"] += distinct
+        found = games_of(plan, shard)
+        if shard.rules.value == likelihood.NAME:
+            for planned, asked, _ in _ask_all(plan, shard, found.planned, tokenizer):
+                every, distinct = likelihood.tokens(asked)
+                total["games"] += len(asked)
+                total["coalitions"] += sum(len(one.masks) for one in planned)
+                total["prompt_tokens"] += every
+                total["distinct_tokens"] += distinct
+            continue
+        coalitions = sum(len(one.masks) for one in found.planned)
+        total["games"] += len(found.planned)
+        total["coalitions"] += coalitions
+        total["samples"] += coalitions * (shard.rules.k or 0)
     return total
 
 
 def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
-    """Annotate one shard and commit its tables, credits last. Returns the number of games."""
-    config = plan.config
+    """Annotate one shard and commit its tables, message credits last. Returns the number of games."""
+    config, store = plan.config, Store(plan.config.store_root)
     found = games_of(plan, shard)
-    done = watcher().start(f"coalitions {shard.source}", sum(2 ** len(game.players) for game in found.games))
-    played: list[Asked] = []
-    coalitions: list[dict[str, Any]] = []
     rejects = list(found.rejects)
-    if found.games:
-        engine = engine_for(config.model, config.data_root)
-        engine.reset_prefix_cache()
-        for asked, refused in ask_all(plan, shard, found.games, engine.tokenizer):
-            coalitions += evaluate(asked, engine, done)
-            played += asked
-            rejects += refused
-    games = [one.game for one in played]
-    write = writer(Store(config.store_root), plan.run, shard.name, shard.fingerprint)
-    write("games", [game.row(_leak(game)) for game in games])
+    write = writer(store, plan.run, shard.name, shard.fingerprint)
+    played, coalitions = _valued(plan, shard, found, rejects, write)
+    write("games", [one.game.row(leak_of(one.game)) for one in played])
     write("coalitions", coalitions)
     write("rejects", rejects)
-    table = schemas.TABLES["coalitions"].from_rows(coalitions)
-    credits = credit_table(games, table, config.annotate.estimator)
-    store = Store(config.store_root)
-    store.write_shard("interactions", plan.run, shard.name, interaction_table(games, table), shard.fingerprint)
-    authored = store.read("messages", plan.run, shard.source, columns=_MESSAGE_COLUMNS)
-    shares = message_table(games, credits, authored)
-    store.write_shard("message_credits", plan.run, shard.name, shares, shard.fingerprint)
-    if "estimator" in credits.column_names:  # the partition's directory holds it
-        credits = credits.drop_columns("estimator")
-    store.write_shard("credits", plan.run, shard.name, credits, shard.fingerprint, estimator=config.annotate.estimator)
-    return len(games)
+    values = frame(_table("coalitions", coalitions))
+    credits = credit_table(played, values)
+    turns = store.read("messages", plan.run, shard.source, columns=[*_TURN_COLUMNS, "role"])
+    said = frame(turns.filter(pc.field("role") == "assistant").select(_TURN_COLUMNS))
+    tables = {
+        "interactions": interaction_table(played, values),
+        "message_credits": message_table([] if shard.rules.value == replay.NAME else played, credits, said),
+    }
+    for name in _estimators(config, shard):
+        part = credits.filter(pc.field("estimator") == name).drop_columns("estimator")
+        store.write_shard("credits", plan.run, shard.name, part, shard.fingerprint, estimator=name)
+    for table, data in tables.items():
+        store.write_shard(table, plan.run, shard.name, data, shard.fingerprint)
+    return len(played)
 
 
-def credit_table(games: Sequence[Game], coalitions: pa.Table, estimator: str) -> pa.Table:
-    """The rows of `credits`: one per player and game."""
-    declared = schemas.TABLES["credits"]
-    if not games:
-        return declared.from_rows([])
-    players = pl.DataFrame(
-        [
-            {
-                "game_id": game.game_id, "player_index": index, "trajectory_id": game.trajectory_id,
-                "task_id": game.task_id, "player": player, "player_kind": "agent", "role": game.roles.get(player),
-            }
-            for game in games
-            for index, player in enumerate(game.players)
-        ]
-    )  # fmt: skip
-    solved = solve(frame(coalitions.select(["game_id", "kept", "value", "stderr"])), estimator_named(estimator))
-    joined = players.join(
-        solved, on=["game_id", pl.col("player_index").cast(solved.schema["player_index"])], how="left"
+def _valued(
+    plan: AnnotatePlan, shard: Shard, found: Games, rejects: list[dict[str, Any]], write: Any
+) -> tuple[list[Planned], list[dict[str, Any]]]:
+    """The games that could be played, and the rows of `coalitions`; `rejects` takes the others."""
+    total = sum(len(one.masks) for one in found.planned)
+    if shard.rules.value == replay.NAME:
+        return _replayed(plan, shard, found, rejects, write)
+    done = watcher().start(f"coalitions {shard.source}", total)
+    if shard.rules.value == recount.NAME:
+        return list(found.planned), [row for one in found.planned for row in _recounted(plan.config, one, found.logs)]
+    if not found.planned:
+        return [], []
+    engine = engine_for(plan.config.model, plan.config.data_root)
+    engine.reset_prefix_cache()
+    judge = _judge(plan.config, found.logs)
+    played: list[Planned] = []
+    coalitions: list[dict[str, Any]] = []
+    for planned, asked, refused in _ask_all(plan, shard, found.planned, engine.tokenizer):
+        if shard.rules.value == likelihood.NAME:
+            coalitions += likelihood.evaluate(asked, engine, done)
+        else:
+            coalitions += regenerate.evaluate(asked, engine, plan.config.sample, judge, done)
+        played += planned
+        rejects += refused
+    return played, coalitions
+
+
+def _ask_all(
+    plan: AnnotatePlan, shard: Shard, planned: Sequence[Planned], tokenizer: Any
+) -> Iterator[tuple[list[Planned], list[Any], list[dict[str, Any]]]]:
+    """Chunk by chunk: the games with their requests, and rejects for those that cannot be asked for."""
+    by_game = {one.game.game_id: one for one in planned}
+    for chunk in chunks([(one.game, len(one.masks)) for one in planned]):
+        fits: list[Planned] = []
+        asked: list[Any] = []
+        rejects = []
+        for game in chunk:
+            try:
+                one, requests = _ask(plan.config, by_game[game.game_id], tokenizer)
+            except (ValueError, UserError) as error:
+                rejects.append(_reject(shard, game.trajectory_id, str(error)))
+            else:
+                fits.append(one)
+                asked.append(requests)
+        yield fits, asked, rejects
+
+
+def _ask(config: Config, one: Planned, tokenizer: Any) -> tuple[Planned, Any]:
+    """A game's requests, its coalitions fewer where a token budget asks for it."""
+    if one.game.rules.value == regenerate.NAME:
+        return one, regenerate.ask(one.game, one.masks, tokenizer, config.sample)
+    section, game = config.annotate, one.game
+    if section.token_budget:
+        estimator = within_tokens(
+            section.token_budget, layout(game, tokenizer), section.estimator, len(game.players), section.budget,
+            _unions(game), config.run.seed,
+        )  # fmt: skip
+        one = Planned(game, estimator)
+    return one, likelihood.ask(game, one.masks, tokenizer)
+
+
+def _planned(config: Config, rules: Rules, log: Log) -> list[Planned]:
+    """The games of one trajectory. Raises UserError or ValueError where it has none, with the reason."""
+    if rules.value == replay.NAME:
+        games = replay.games(log, rules, f"verdict of {config.tasks.verifier}", _roles(config))
+        if not games:
+            raise ValueError("nobody but the answering agent spoke, so there is nobody to replay without")
+        return [Planned(game, chosen("loo", 1, 2, None, 0)) for game in games]
+    if rules.value == recount.NAME:
+        votes = recount.game(log, rules, f"verdict of {config.tasks.verifier}", _roles(config))
+        return [Planned(votes, _estimator(config, votes, config.annotate.budget))]
+    target = (log.task.references or ("",))[0]
+    if not target:
+        raise ValueError("no reference answer to score")
+    kinds = ("agent", "message") if config.annotate.players == "messages" else ("agent",)
+    made = []
+    for kind in kinds:
+        game = build_game(log.trajectory, log.messages, target, rules, _roles(config), kind)
+        if game is None:
+            raise ValueError("no message that could be masked: nobody but the answering message spoke")
+        try:
+            made.append(Planned(game, _estimator(config, game, config.annotate.budget)))
+        except UserError:
+            if kind == "agent":
+                raise
+    return made
+
+
+def _estimator(config: Config, game: Game, budget: int) -> Estimator:
+    return chosen(config.annotate.estimator, len(game.players), budget, _unions(game), config.run.seed)
+
+
+def _unions(game: Game) -> tuple[str, ...] | None:
+    """Messages are united by their agents."""
+    return game.agents if game.kind == "message" else None
+
+
+def _estimators(config: Config, shard: Shard) -> Iterable[str]:
+    """Names of the estimators whose credits this kind of annotation can hold."""
+    if shard.rules.value == replay.NAME:
+        return ("loo",)
+    names = possible(config.annotate.estimator, False)
+    return dict.fromkeys([*names, *(possible(config.annotate.estimator, True) if _messages(config) else ())])
+
+
+def _messages(config: Config) -> bool:
+    return config.annotate.players == "messages"
+
+
+def _replayed(
+    plan: AnnotatePlan, shard: Shard, found: Games, rejects: list[dict[str, Any]], write: Any
+) -> tuple[list[Planned], list[dict[str, Any]]]:
+    """Sample both arms of every game, all together; their rollouts are kept as trajectories."""
+    bench = Bench.open(plan.config) if found.planned else None
+    asked = [replay.rollouts(one.game, found.logs[one.game.trajectory_id]) for one in found.planned]
+    verdicts = iter(bench.judge("replays", [one for some in asked for one in some]) if bench else ())
+    played: list[Planned] = []
+    coalitions: list[dict[str, Any]] = []
+    for one, some in zip(found.planned, asked, strict=True):
+        mine = [next(verdicts)[1] for _ in some]
+        try:
+            coalitions += list(replay.values(one.game, mine))
+            played.append(one)
+        except ValueError as error:
+            rejects.append(_reject(shard, one.game.trajectory_id, str(error)))
+    rows = bench.played if bench else []
+    write("messages", [row for one, _ in rows for row in message_rows(one, plan.config.sample, plan.policy_id)])
+    write("trajectories", [{**row, "batch_index": None} for _, row in rows])
+    return played, coalitions
+
+
+def _recounted(config: Config, one: Planned, logs: Mapping[str, Log]) -> list[dict[str, Any]]:
+    return recount.evaluate(one.game, one.masks, logs[one.game.trajectory_id], _Guarded(config))
+
+
+def _judge(config: Config, logs: Mapping[str, Log]) -> regenerate.Judge:
+    verifier = _Guarded(config)
+
+    def right(answer: str, game: Game) -> bool:
+        return bool(answer) and verifier.verify(answer, logs[game.trajectory_id].task.references).success
+
+    return right
+
+
+class _Guarded:
+    """The configured verifier; what it raises ends the shard with one line, and nothing of it is committed."""
+
+    def __init__(self, config: Config) -> None:
+        self.name = config.tasks.verifier
+        self._inner = get_verifier(self.name)
+
+    def verify(self, answer: str, references: Sequence[str]) -> Verdict:
+        """The verdict. Raises WorkError."""
+        try:
+            return self._inner.verify(answer, references)
+        except Exception as fault:  # a verifier of the user's own
+            raise WorkError(f"verifier {self.name}: {type(fault).__name__}: {fault}, on answer {answer!r}") from fault
+
+
+def _rules(config: Config, scorer: str, imported: bool) -> Rules:
+    """What the games of sampled (or imported) trajectories have in common, defaults by topology resolved."""
+    section = config.annotate
+    topology = None if imported else load_topology(config.team.topology)
+    value = section.value if section.value != "auto" else value_of(topology) if topology else likelihood.NAME
+    answerer = section.answerer
+    if answerer == "auto":  # an imported log has no topology, and its answer is a move like any other
+        answerer = "outcome" if topology and topology.answerer == "outcome" else "player"
+    if value == recount.NAME:
+        if topology is None or value_of(topology) != recount.NAME:
+            team = f"a {topology.name} team takes" if topology else "imported logs hold"
+            raise UserError(f"annotate.value = 'recount': {team} no vote; leave it at auto")
+        return Rules(value, scorer="", answerer="player")
+    sampled = value != likelihood.NAME
+    decoding = config.sample.model_dump(include={"temperature", "top_p", "top_k", "max_tokens"}) if sampled else None
+    masks = value != replay.NAME
+    return Rules(
+        value=value,
+        scorer=scorer,
+        answerer=answerer,
+        masking=section.masking if masks else None,
+        cue=section.cue if masks else None,
+        window=config.model.max_model_len,
+        k=section.samples if sampled else None,
+        decoding=json.dumps(decoding, sort_keys=True) if decoding else None,
+        seed=config.run.seed if sampled else None,
     )
-    return joined.select(name for name in (*declared.schema.names, "estimator") if name in joined.columns).to_arrow()
 
 
-def interaction_table(games: Sequence[Game], coalitions: pa.Table) -> pa.Table:
-    """The rows of `interactions`: one per pair of players of an exactly solved game, at no further evaluation."""
-    declared = schemas.TABLES["interactions"]
-    if not games:
-        return declared.from_rows([])
-    players = pl.DataFrame(
-        [
-            {"game_id": game.game_id, "trajectory_id": game.trajectory_id, "players": list(game.players)}
-            for game in games
-        ]
-    )
-    solved = solve_pairs(frame(coalitions.select(["game_id", "kept", "value", "stderr"]))).join(players, on="game_id")
-    named = solved.with_columns(
-        player_a=pl.col("players").list.get(pl.col("a_index")), player_b=pl.col("players").list.get(pl.col("b_index"))
-    )
-    return named.select(declared.schema.names).to_arrow()
-
-
-def message_table(games: Sequence[Game], credits: pa.Table, messages: pa.Table) -> pa.Table:
-    """The rows of `message_credits`: an agent's credit over the messages that it wrote.
-
-    The answering message of an `answerer = outcome` game belongs to no player, and an agent that the answering agent
-    never heard is none: their credits are null.
-    """
-    declared = schemas.TABLES["message_credits"]
-    if not games:
-        return declared.from_rows([])
-    index = pl.DataFrame(
-        [{"trajectory_id": g.trajectory_id, "game_id": g.game_id, "answerer": g.answerer} for g in games]
-    )
-    names = ["trajectory_id", "message_index", "agent", "text", "is_outcome"]
-    turns = frame(messages.filter(pc.field("role") == "assistant").select(names))
-    turns = turns.join(index, on="trajectory_id").sort("trajectory_id", "message_index")
-    turns = turns.with_columns(redundancy=_redundancy(turns))
-    name = credits["estimator"][0].as_py()
-    channel = pl.col("is_outcome") & (pl.col("answerer") == "outcome")
-    shared = message_credits(
-        turns.filter(~channel), frame(credits.select(["game_id", "player", "estimator", "credit"]))
-    )
-    answers = turns.filter(channel).select(
-        "game_id",
-        "trajectory_id",
-        "message_index",
-        "agent",
-        "redundancy",
-        estimator=pl.lit(name),
-    )
-    return pl.concat([shared.with_columns(pl.col("estimator").fill_null(name)), answers], how="diagonal").to_arrow()
-
-
-def _redundancy(turns: pl.DataFrame) -> pl.Series:
-    """Of each turn, its largest similarity to an earlier turn of its trajectory (sorted rows)."""
-    parts = [
-        pl.Series(redundancy(texts, [range(k) for k in range(len(texts))]))
-        for texts in turns.group_by("trajectory_id", maintain_order=True).agg("text")["text"].to_list()
-    ]
-    return pl.concat(parts) if parts else pl.Series([], dtype=pl.Float64)
+def _roles(config: Config) -> dict[str, str]:
+    return {agent.name: agent.role for agent in config.team.agents}
 
 
 def _asked_for(plan: AnnotatePlan, shard: Shard) -> set[str]:
@@ -283,29 +376,15 @@ def _asked_for(plan: AnnotatePlan, shard: Shard) -> set[str]:
 def _done(plan: AnnotatePlan, shard: Shard) -> set[str] | None:
     """Ids of the trajectories annotated or set aside by this specification; None where the shard does not stand."""
     store = Store(plan.config.store_root)
-    tables = (*TABLES, f"credits/estimator={plan.config.annotate.estimator}")
+    tables = ["games", "coalitions", "rejects", "interactions", "message_credits"]
+    tables += [f"credits/estimator={name}" for name in _estimators(plan.config, shard)]
+    if shard.rules.value == replay.NAME:
+        tables += ["messages", "trajectories"]
     if not store.shard_stands(plan.run, shard.name, shard.fingerprint, tables):
         return None
     played = store.read("games", plan.run, shard.name, columns=["trajectory_id"])["trajectory_id"].to_pylist()
     aside = store.read("rejects", plan.run, shard.name, columns=["file"])["file"].to_pylist()
     return {*played, *(place.removeprefix(_PLACE) for place in aside)}
-
-
-def _answerer(config: Config, origin: str) -> str:
-    """As asked, else as the run's own topology says; an imported log has none, and its answer is a move."""
-    if config.annotate.answerer != "auto":
-        return config.annotate.answerer
-    return "player" if origin == "imported" else load_topology(config.team.topology).answerer
-
-
-def _unplayable(game: Game | None, target: str) -> str | None:
-    if not target:
-        return "no reference answer to score"
-    if game is None:
-        return "no message that could be masked: nobody but the answering message spoke"
-    if len(game.players) > MOST_PLAYERS:
-        return f"{len(game.players)} players; exact Shapley takes at most {MOST_PLAYERS}"
-    return None
 
 
 def _reject(shard: Shard, trajectory: str, reason: str) -> dict[str, Any]:
@@ -318,12 +397,7 @@ def _reject(shard: Shard, trajectory: str, reason: str) -> dict[str, Any]:
     }
 
 
-def _leak(game: Game) -> float:
-    """The largest share of a player's words that a later message of another player repeats."""
-    most = 0.0
-    for player in game.players:
-        for position, message in enumerate(game.view):
-            if message.owner == player:
-                later = [m.text for m in game.view[position + 1 :] if m.owner and m.owner != player]
-                most = max(most, leak(message.text, later))
-    return most
+def _table(name: str, data: Sequence[dict[str, Any]]) -> pa.Table:
+    import schemas
+
+    return schemas.TABLES[name].from_rows(data)

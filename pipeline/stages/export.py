@@ -8,11 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.audit.summary import paragraph
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.export.sets import READ, data_sets
 from pipeline.export.write import check_place, write
-from pipeline.stages import advantages
+from pipeline.stages import advantages, audit
 from pipeline.store import Store
 from pipeline.tasks.files import load_tasks
 
@@ -20,7 +21,7 @@ from pipeline.tasks.files import load_tasks
 def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
     """Write the export of some runs, each with its own configuration; the manifest. Refuses a folder not its own.
 
-    GRPO's rows are made by the configured method; nothing is written to the store.
+    GRPO's rows are made by the configured method. The audit of a credited run is brought up to date and goes along.
     """
     check_place(folder)
     config = next(iter(configs.values()))
@@ -34,7 +35,7 @@ def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
     section = config.export
     known = [task.question for task in load_tasks(section.evaluation)[0]] if section.evaluation else []
     sets = data_sets(tables, validation=section.validation, test=section.test, evaluation=known)
-    audit = pa.concat_tables(store.read("audit", name) for name in configs).drop_columns("run_id")
+    figures = {name: audit.made(one, name) for name, one in configs.items()}
     wrote = {policy for policy in tables["messages"]["policy_id"].to_pylist() if policy}
     return write(
         folder,
@@ -42,5 +43,5 @@ def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
         config=config.model_dump(mode="json"),
         provenance={"runs": list(configs), "policies": sorted(wrote)},
         report=sets.report,
-        audit=audit if audit.num_rows else None,
+        audits={name: (paragraph(one.to_pylist()), one) for name, one in figures.items() if one is not None},
     )

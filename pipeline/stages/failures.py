@@ -12,8 +12,6 @@ import pyarrow as pa
 
 import schemas
 from pipeline.config import Config
-from pipeline.engines.base import Engine
-from pipeline.errors import UserError
 from pipeline.failures import monte_carlo, repair, value_drop
 from pipeline.failures.first_error import FirstError, change_point, first_fall
 from pipeline.failures.log import Log, branch
@@ -21,15 +19,12 @@ from pipeline.failures.pairs import pairs
 from pipeline.failures.repair import Alternative
 from pipeline.ids import digest
 from pipeline.models import fingerprint, resolve_dtype, resolve_model
-from pipeline.sampling import Played, Rollout, message_rows, play, trajectory_row
+from pipeline.sampling import Played, Rollout, message_rows
 from pipeline.stages.annotate import SPOKEN
-from pipeline.stages.common import ALGORITHM_VERSION, engine_for, frame, rows, watcher
-from pipeline.stages.sample import policy_of, rules_of, writer
+from pipeline.stages.bench import Bench, check_conditions, logs_of
+from pipeline.stages.common import ALGORITHM_VERSION, frame, watcher
+from pipeline.stages.sample import policy_of, writer
 from pipeline.store import Store
-from pipeline.tasks.task import Task
-from pipeline.teams.base import DivergedError
-from pipeline.teams.load import Team, load_team
-from pipeline.verifiers import get_verifier
 
 TABLES = ("trajectories", "messages", "steps", "localizations", "repairs", "rejects", "preferences")
 _PLACE = "trajectory "
@@ -105,7 +100,7 @@ def plan(config: Config, run: str) -> FailurePlan:
     names = [shard.stem.removeprefix("part-") for shard in store.shards("trajectories", run)]
     names = [name for name in names if name.startswith(SPOKEN)] if section.localizer != "none" else []
     if any(name.startswith("sampled-") for name in names):
-        _check_conditions(config, store, run, policy_id)
+        check_conditions(config, run, policy_id, "a repair", "failures.localizer=none")
     told = section.model_dump(mode="json", exclude={"limit", "localizer", "contrast"})
     shards = []
     for name in names:
@@ -120,34 +115,14 @@ def plan(config: Config, run: str) -> FailurePlan:
     return FailurePlan(config, run, scorer, policy_id, tuple(shards))
 
 
-def _check_conditions(config: Config, store: Store, run: str, policy_id: str) -> None:
-    if policy_id not in store.read("policies", run, "00000", columns=["policy_id"])["policy_id"].to_pylist():
-        raise UserError(
-            f"model.path = {config.model.path!r} did not sample run {run!r}: a repair is written by the same "
-            "policy; leave model.path as it was, or set failures.localizer=none"
-        )
-    if (store.manifest(run) or {}).get("rules") not in (None, rules_of(config)):
-        raise UserError(
-            f"run {run!r} was sampled with another team, decoding, verifier, seed or other documents: a repair is "
-            "tried under the same conditions; leave them as they were, or set failures.localizer=none"
-        )
-
-
 def failures_of(plan: FailurePlan, source: str) -> Failures:
     """All failures of a shard of trajectories. A rollout that a tool's fault broke off has no verdict, and is none."""
-    store = Store(plan.config.store_root)
-    tasks = {row["task_id"]: _task(row) for row in rows(store.read("tasks", plan.run))}
-    messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    table = store.read("messages", plan.run, source).drop_columns("run_id")
-    for row in rows(table.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
-        messages[row["trajectory_id"]].append(row)
     found: list[Log] = []
     won: dict[str, list[Log]] = defaultdict(list)
-    for row in rows(store.read("trajectories", plan.run, source)):
-        log = Log(row, messages[row["trajectory_id"]], tasks[row["task_id"]])
-        if row["success"]:
-            won[row["group_id"]].append(log)
-        elif log.turns and row["success"] is not None:
+    for log in logs_of(Store(plan.config.store_root), plan.run, source):
+        if log.trajectory["success"]:
+            won[log.trajectory["group_id"]].append(log)
+        elif log.turns and log.trajectory["success"] is not None:
             found.append(log)
     seen: dict[str, int] = defaultdict(int)
     order: list[tuple[int, int]] = []
@@ -231,40 +206,6 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
         "preferences", plan.run, shard.name, _pairs(plan, shard, logs, rows_of_repairs), shard.fingerprint
     )
     return 0 if shard.kind == repair.SIBLING else len(logs)
-
-
-@dataclass
-class Bench:
-    """Where continuations are played and judged; it keeps every one with its row of `trajectories`."""
-
-    config: Config
-    engine: Engine
-    team: Team
-    played: list[tuple[Played, dict[str, Any]]]
-
-    @classmethod
-    def open(cls, config: Config) -> Bench:
-        """With the engine of this process and an empty cache."""
-        engine = engine_for(config.model, config.data_root)
-        engine.reset_prefix_cache()
-        team = load_team(config.team)[0] if config.team.agents else None
-        return cls(config, engine, team, [])  # type: ignore[arg-type]
-
-    def judge(self, name: str, asked: Sequence[Rollout]) -> list[tuple[Played, bool | None]]:
-        """Play continuations to their end, all together, and verify them; None where a fault left no verdict.
-
-        Raises WorkError where the team does not repeat a recorded prefix.
-        """
-        done = watcher().start(name, len(asked))
-        verifier = get_verifier(self.config.tasks.verifier)
-        result = []
-        for one in play(self.engine, self.team, asked, self.config.sample, done):
-            if one.talk.diverged:
-                raise DivergedError(f"trajectory {one.rollout.parent}: {one.talk.error}")
-            row = trajectory_row(one, verifier, 0, self.config.tasks.verifier)
-            self.played.append((one, row))
-            result.append((one, row["success"]))
-        return result
 
 
 def by_value(bench: Bench, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
@@ -382,10 +323,3 @@ def _pairs(plan: FailurePlan, shard: Shard, logs: Sequence[Log], repairs: Sequen
     made = pairs(frame(schemas.TABLES["repairs"].from_rows(repairs)), frame(messages), trajectories, tasks)
     names = [f"x{digest([pair, shard.name])}" for pair in made["pair_id"]]  # the same pair may come from elsewhere too
     return made.with_columns(pair_id=pl.Series(names, dtype=pl.String)).to_arrow()
-
-
-def _task(row: dict[str, Any]) -> Task:
-    import json
-
-    meta = json.loads(row["meta"]) if row["meta"] else {}
-    return Task(row["task_id"], row["source"], row["split"] or "", row["question"], tuple(row["references"]), meta)

@@ -12,11 +12,18 @@ from pipeline.tasks.task import Task
 from pipeline.teams.base import Agent, Conversation, Scripted, Topology
 from pipeline.teams.planner_workers import PlannerWorkers
 from pipeline.teams.solo import Solo
+from pipeline.teams.think_solve import ThinkSolve
+from pipeline.teams.voting import Voting
 from pipeline.tools.base import Tool
 from pipeline.tools.calculator import Calculator
 from pipeline.tools.search import Search
 
-TOPOLOGIES: dict[str, type[Topology]] = {"planner_workers": PlannerWorkers, "solo": Solo}
+TOPOLOGIES: dict[str, type[Topology]] = {
+    "planner_workers": PlannerWorkers,
+    "solo": Solo,
+    "think_solve": ThinkSolve,
+    "voting": Voting,
+}
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,13 @@ def load_team(config: TeamConfig) -> tuple[Team, Team]:
     doubled = {name for name in names if names.count(name) > 1}
     if doubled:
         raise UserError(f"config: team.agents: {sorted(doubled)[0]!r} is named twice")
-    if config.topology == "planner_workers" and [a.role for a in agents].count("planner") != 1:
+    roles = [agent.role for agent in agents]
+    if config.topology == "planner_workers" and roles.count("planner") != 1:
         raise UserError("config: team.agents: a planner_workers team needs exactly one agent with role = 'planner'")
+    if config.topology == "think_solve" and (roles.count("thinker"), roles.count("solver")) != (1, 1):
+        raise UserError("config: team.agents: a think_solve team needs exactly one thinker and one solver")
+    if config.topology == "voting" and "voter" not in roles:
+        raise UserError("config: team.agents: a voting team needs agents with role = 'voter'")
     if config.topology == "solo" and len(agents) != 1:
         raise UserError(f"config: team.agents: a solo team has one agent, not {len(agents)}")
     tools = {name: _tool(name, tool) for name, tool in config.tools.items()}
@@ -76,6 +88,11 @@ def load_topology(name: str) -> Topology:
     if topology.answerer not in ("outcome", "player"):
         raise UserError(f"config: team.topology = {name!r}: answerer = {topology.answerer!r}; outcome or player")
     return topology
+
+
+def value_of(topology: Topology) -> str:
+    """The value function that fits a topology: its own attribute `value`, else likelihood."""
+    return str(getattr(topology, "value", "likelihood"))
 
 
 def _agent(config: AgentConfig, team: TeamConfig) -> Agent:

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 Chat = list[dict[str, str]]
+NEUTRAL = "(no message)"
+"""What stands in the place of a masked message, or of the turn of an agent that was taken out."""
 
 
 def spoken(role: str, kind: str, agent: str, text: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.config import AnnotateConfig
-from pipeline.counterfactual.game import NEUTRAL, Game, build_game
+from pipeline.counterfactual.game import Game, Rules, build_game
+from pipeline.teams.render import NEUTRAL
 
 TRAJECTORY = {"trajectory_id": "j1", "task_id": "t1", "text_digest": "d1", "origin": "sampled"}
 
@@ -37,11 +37,10 @@ LOG = [
 ]
 
 
-def build(messages: list[dict[str, Any]] = MESSAGES, answerer: str = "outcome", **more: Any) -> Game | None:
-    config = AnnotateConfig(**{key: more.pop(key) for key in ("masking", "cue", "on", "limit") if key in more})
-    target, scorer, roles = more.pop("target", "rain"), more.pop("scorer", "s"), more.pop("roles", None)
-    window = more.pop("window", 512)
-    return build_game({**TRAJECTORY, **more}, messages, target, config, answerer, scorer, window, roles)
+def build(messages: list[dict[str, Any]] = MESSAGES, target: str = "rain", kind: str = "agent", **more: Any):
+    told = {"value": "likelihood", "scorer": "s", "answerer": "outcome", "masking": "placeholder", "cue": "answer:"}
+    told |= {"window": 512} | {key: more.pop(key) for key in list(more) if key in Rules.__dataclass_fields__}
+    return build_game({**TRAJECTORY, **more}, messages, target, Rules(**told), more.pop("roles", None), kind)
 
 
 def game(*args: Any, **more: Any) -> Game:
@@ -145,11 +144,6 @@ def test_nobody_to_mask_is_no_game():
     assert build(MESSAGES[:3]) is None
 
 
-def test_roles_are_kept_for_the_players_alone():
-    made = game(roles={"boss": "planner", "left": "worker", "right": "worker"})
-    assert made.roles == {"boss": "planner", "left": "worker"}
-
-
 @pytest.mark.parametrize(
     "change",
     [
@@ -161,6 +155,11 @@ def test_roles_are_kept_for_the_players_alone():
         {"masking": "drop"},
         {"answerer": "player"},
         {"window": 1024},
+        {"value": "regenerate"},
+        {"k": 4},
+        {"seed": 1},
+        {"decoding": "{}"},
+        {"kind": "message"},
         {"messages": [MESSAGES[0], *[{**m, "agent": "lisa"} if m["agent"] == "left" else m for m in MESSAGES[1:]]]},
     ],
 )
@@ -168,9 +167,7 @@ def test_game_id_changes_with_every_part_of_its_identity(change: dict[str, Any])
     assert game(**change).game_id != game().game_id
 
 
-@pytest.mark.parametrize(
-    "change", [{"on": "all"}, {"limit": 3}, {"roles": {"boss": "chief"}}, {"task_id": "t2"}, {"success": False}]
-)
+@pytest.mark.parametrize("change", [{"roles": {"boss": "chief"}}, {"task_id": "t2"}, {"success": False}])
 def test_game_id_does_not_change_otherwise(change: dict[str, Any]):
     assert game(**change).game_id == game().game_id
 
@@ -180,3 +177,28 @@ def test_row_names_the_game():
     shown = made.row(0.25)
     assert (shown["game_id"], shown["players"], shown["target"]) == (made.game_id, ["boss", "left"], "rain")
     assert (shown["masking"], shown["answerer"], shown["scorer"], shown["leak"]) == ("drop", "outcome", "s", 0.25)
+
+
+def test_messages_as_players_are_masked_one_by_one():
+    made = game(kind="message")
+    assert (made.players, made.agents) == (("3", "6", "7"), ("boss", "left", "boss"))
+    assert contents(made, 0b110)[4:] == [NEUTRAL, "left: It rained", "hmm", "Answer now."]
+    assert contents(made, 0b011)[4:] == ["ask left: why", "left: It rained", NEUTRAL, "Answer now."]
+
+
+def test_masking_all_messages_of_an_agent_reads_as_masking_the_agent():
+    by_agent, by_message = game(), game(kind="message")
+    assert by_message.coalition(0b010) == by_agent.coalition(0b10)
+    assert by_message.coalition(0b101) == by_agent.coalition(0b01)
+    assert by_message.coalition(by_message.full) == by_agent.coalition(by_agent.full)
+
+
+def test_a_tool_result_goes_with_the_message_whose_call_it_answers():
+    log = [
+        *LOG[:3],
+        row(3, "ann", "assistant", "message", "again", (0,)),
+        *(row(4, "ann", "tool", "tool_result", "sun"),),
+    ]
+    made = game(log, kind="message", origin="imported", answerer="player")
+    assert made.players == ("1", "3")
+    assert [message.owner for message in made.view] == [None, "1", "1", "3", "3"]

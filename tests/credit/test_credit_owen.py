@@ -58,6 +58,38 @@ def test_trivial_unions_give_the_shapley_value(unions):
     assert owen.owen(values[:, owen.plan(unions).masks], unions) == pytest.approx(exact.shapley(values))
 
 
+@given(structures, st.integers(0, 1000), st.data())
+def test_a_message_without_effect_earns_nothing(unions, seed, data):
+    player = data.draw(st.integers(0, len(unions) - 1))
+    values = np.random.default_rng(seed).random((2, 1 << len(unions)))[:, np.arange(1 << len(unions)) & ~(1 << player)]
+    credit = owen.owen(values[:, owen.plan(unions).masks], unions)
+    assert credit[:, player] == pytest.approx(0, abs=1e-12)
+
+
+@given(st.lists(st.sampled_from("abc"), max_size=4), st.integers(0, 1000))
+def test_interchangeable_messages_of_an_agent_earn_the_same(others, seed):
+    unions = ("a", "a", *others)
+    masks = np.arange(1 << len(unions))
+    swapped = (masks & ~3) | (masks & 1) << 1 | (masks >> 1) & 1
+    values = np.random.default_rng(seed).random((2, len(masks)))
+    values = (values + values[:, swapped]) / 2
+    credit = owen.owen(values[:, owen.plan(unions).masks], unions)
+    assert credit[:, 0] == pytest.approx(credit[:, 1], abs=1e-12)
+
+
+@given(structures, st.integers(0, 1000))
+def test_owen_is_additive(unions, seed):
+    rng, masks = np.random.default_rng(seed), owen.plan(unions).masks
+    first, second = rng.random((2, 3, len(masks)))
+    together = owen.owen(first + 2 * second, unions)
+    assert together == pytest.approx(owen.owen(first, unions) + 2 * owen.owen(second, unions), abs=1e-12)
+
+
+@given(structures)
+def test_the_number_of_coalitions_is_known_beforehand(unions):
+    assert owen.coalition_count(unions) == len(owen.plan(unions).masks)
+
+
 def test_needs_fewer_coalitions_than_the_power_set():
     assert len(owen.plan(tuple("aaabbbccc")).masks) < 100 < 2**9
 

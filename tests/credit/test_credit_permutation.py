@@ -43,6 +43,30 @@ def test_conserved_at_any_budget(n, pairs, seed):
     assert credit.sum(axis=1) == pytest.approx(full - empty, abs=1e-12)
 
 
+@given(st.integers(1, 7), st.integers(1, 6), st.integers(0, 1000), st.data())
+def test_additive_and_nothing_for_no_effect(n, pairs, seed, data):
+    player = data.draw(st.integers(0, n - 1))
+    plan = permutation.plan(n, pairs, seed)
+    first, second = np.random.default_rng(seed).random((2, 3, 1 << n))
+    idle = first[:, np.arange(1 << n) & ~(1 << player)]
+
+    def credit(values: np.ndarray) -> np.ndarray:
+        return permutation.estimate(values[:, plan.masks], plan).credit
+
+    assert credit(idle)[:, player] == pytest.approx(0, abs=1e-12)
+    assert credit(first + 2 * second) == pytest.approx(credit(first) + 2 * credit(second), abs=1e-12)
+
+
+def test_the_mean_over_plans_is_the_exact_value():
+    values = np.random.default_rng(8).random((4, 32))
+    seen = []
+    for seed in range(600):
+        plan = permutation.plan(5, 1, seed)
+        seen.append(permutation.estimate(values[:, plan.masks], plan).credit)
+    error = np.std(seen, axis=0, ddof=1) / np.sqrt(len(seen))
+    assert (np.abs(np.mean(seen, axis=0) - exact.shapley(values)) < 4 * error).all()
+
+
 def test_more_pairs_begin_with_the_same_ones():
     short, long = permutation.plan(7, 3, 5), permutation.plan(7, 9, 5)
     assert (long.orders[: len(short.orders)] == short.orders).all()

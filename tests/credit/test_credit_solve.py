@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.credit import base, exact, loo, permutation
+from pipeline.credit import base, exact, loo, permutation, quadrature
 from pipeline.errors import UserError
 
 
@@ -93,21 +93,21 @@ def test_any_row_order_and_any_mix_of_sizes(sizes, seed):
 def test_leave_one_out_needs_only_its_own_coalitions():
     full = table({"a": np.random.default_rng(0).random(8).tolist()})
     part = full.filter(pl.col("kept").is_in(["111", "011", "101", "110"]))
-    rows = base.solve(part, base.estimator("loo"))
+    rows = base.solve(part, loo.LeaveOneOut())
     assert rows["credit"].to_list() == rows["loo"].to_list() == base.solve(full)["loo"].to_list()
     assert set(rows["evaluations"]) == {4}
     assert not rows["efficient"].any()
     assert rows.select("residual", "v_empty", "stderr").null_count().row(0) == (3, 3, 3)
-    assert base.solve(full, base.estimator("loo"))["v_empty"].null_count() == 0
+    assert base.solve(full, loo.LeaveOneOut())["v_empty"].null_count() == 0
 
 
 def test_leave_one_out_error_bar():
-    rows = base.solve(table({"a": OR}, stderr=0.3), base.estimator("loo"))
+    rows = base.solve(table({"a": OR}, stderr=0.3), loo.LeaveOneOut())
     assert rows["stderr"].to_list() == pytest.approx([0.3 * 2**0.5] * 2)
 
 
 def test_permutation_solves_large_games():
-    method = base.estimator("permutation", pairs=20, seed=3)
+    method = permutation.Permutation(pairs=20, seed=3)
     masks = method.coalitions(40)
     value = np.random.default_rng(0).random(len(masks))
     rows = pl.DataFrame(
@@ -129,19 +129,35 @@ def test_permutation_solves_large_games():
 
 
 def test_permutation_error_bar_with_sampled_values():
-    method = base.estimator("permutation", pairs=4)
+    method = permutation.Permutation(pairs=4)
     values = {"a": np.random.default_rng(1).random(8).tolist()}
     plain, noisy = base.solve(table(values), method), base.solve(table(values, stderr=0.1), method)
     assert set(noisy["stderr_source"]) == {"both"}
     assert (noisy["stderr"] > plain["stderr"]).all()
     assert plain["ci_low"].null_count() == 3
-    one = base.solve(table(values), base.estimator("permutation", pairs=1))
+    one = base.solve(table(values), permutation.Permutation(pairs=1))
     assert one["stderr"].null_count() == 3
+
+
+def test_quadrature_solves_games_of_several_sizes_at_once():
+    method = quadrature.Quadrature(64)
+    rng = np.random.default_rng(2)
+    games = {"small": rng.random(16).tolist(), "large": rng.random(512).tolist()}
+    solved = base.solve(table(games), method)
+    assert solved.filter(pl.col("game_id") == "small")["credit"].to_list() == pytest.approx(
+        exact.shapley(np.array([games["small"]]))[0].tolist()
+    )
+    large = solved.filter(pl.col("game_id") == "large")
+    assert set(large["stderr_source"]) == {"estimator"}
+    assert (large["ci_low"] < large["credit"]).all()
+    assert large["loo"].to_list() == pytest.approx(loo.leave_one_out(np.array([games["large"]]))[0].tolist())
+    assert solved["residual"].abs().max() < 1e-12
+    assert set(solved["estimator"]) == {"quadrature"}
 
 
 def test_exact_beyond_its_reach_names_the_way_out():
     rows = pl.DataFrame({"game_id": ["g"], "kept": ["1" * 20], "value": [1.0], "stderr": [None]})
-    with pytest.raises(UserError, match="permutation"):
+    with pytest.raises(UserError, match="use the estimator 'auto'"):
         base.solve(rows)
     with pytest.raises(UserError, match="game g: 70 players"):
         base.solve(rows.with_columns(kept=pl.lit("1" * 70)))
@@ -183,10 +199,3 @@ def test_bad_rows_are_refused_by_name(change, message):
 def test_nothing_to_solve():
     assert base.solve(table({})).schema == base.CREDIT_SCHEMA
     assert base.solve(table({"nobody": [0.5]})).rows() == []
-
-
-def test_unknown_estimator():
-    with pytest.raises(UserError, match="choose one of exact, permutation, loo"):
-        base.estimator("banzhaf")
-    with pytest.raises(UserError, match="only 'permutation' takes"):
-        base.estimator("exact", pairs=3)

@@ -139,5 +139,5 @@ def test_running_again_does_nothing(road: Road):
 def _asked(road: Road):
     planned = plan(road.config, road.run)
     engine = engine_for(road.config.model, road.config.data_root)
-    games = [game for shard in planned.shards for game in games_of(planned, shard).games]
-    return [ask(game, engine.tokenizer, "answer:", road.config.model.max_model_len) for game in games]
+    games = [one for shard in planned.shards for one in games_of(planned, shard).planned]
+    return [ask(one.game, one.masks, engine.tokenizer) for one in games]

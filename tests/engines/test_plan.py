@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engines.plan import batches, common_prefix, distinct_tokens, waves
+from pipeline.engines.plan import batches, common_prefix, distinct_tokens, heads, waves
 
 Prompt = tuple[int, ...]
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=14).map(tuple), max_size=24, unique=True)
@@ -46,6 +46,16 @@ def test_every_shared_block_is_computed_by_one_prompt_before_its_other_users(som
                 users[some[index][:end]].append(number)
     for in_waves in users.values():
         assert in_waves.count(min(in_waves)) == 1
+
+
+@quick
+@given(prompts, st.integers(1, 4))
+def test_heads_hold_every_full_block_and_none_of_them_begins_another(some: list[Prompt], block: int):
+    found = heads(some, block)
+    blocks = {prompt[:end] for prompt in some for end in range(block, len(prompt) + 1, block)}
+    assert {head[:end] for head in found for end in range(block, len(head) + 1, block)} == blocks
+    assert not any(left != right and right[: len(left)] == left for left in found for right in found)
+    assert len(found) == len(set(found))
 
 
 def test_prompts_without_a_common_block_run_at_once():

@@ -106,7 +106,7 @@ def test_card_says_what_a_reader_must_know(tmp_path: Path) -> None:
         "Pairs by kind: first_error: 2; by agent: planner: 2.",
         "4 / 4: 2.",
         "control: 1",
-        "audit: not run",
+        "No run of this export has credit that could be audited.",
         "Of 2 pairs of unequal length the chosen side is the longer one in 100 % (95 % interval 34 % to 100 %).",
         "A preference for length is not shown.",
         "contamination is not checked",
@@ -123,10 +123,11 @@ def test_card_holds_the_audit_figures(tmp_path: Path) -> None:
         {"check": "repair", "metric": "gain", "scope": "all", "value": 0.25, "ci_low": 0.125, "ci_high": 0.5, "n": 40},
         {"check": "repair", "metric": "none", "scope": "all", "n": 0},
     ]
-    export(tmp_path / "set", audit=frame("audit", rows).to_arrow())
+    export(tmp_path / "set", audits={"demo": ("The credit can be trusted.", frame("audit", rows).to_arrow())})
     card = (tmp_path / "set/README.md").read_text()
-    assert "| repair | gain | all | 0.250 | 0.125 to 0.500 | 40 |\n| repair | none | all | none |  | 0 |" in card
-    assert "audit: not run" not in card
+    assert "Run `demo`: The credit can be trusted." in card
+    assert "| repair | gain | all | 0.250 | 0.125 to 0.500 | 40 |  |\n| repair | none | all | none |  | 0 |  |" in card
+    assert "could be audited" not in card
 
 
 def test_export_without_pairs_says_so_and_writes_the_rest(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from test_sample_annotate_unit import reply
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
-    """The engine of both stages."""
+    """The engine of every stage."""
     made = ScriptedEngine(reply)
-    monkeypatch.setattr("pipeline.stages.sample.engine_for", lambda model, root: made)
-    monkeypatch.setattr("pipeline.stages.annotate.engine_for", lambda model, root: made)
+    for stage in ("sample", "annotate", "bench"):
+        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: made)
     return made

@@ -260,7 +260,7 @@ def test_a_lost_shard_alone_is_annotated_again_with_the_same_rows(
     annotate_all(config)
     names = ("games", "coalitions", "message_credits", "credits")
     before = everything(config, *names)
-    (path,) = (config.store_root / table / "run_id=r").rglob("part-sampled-00001-*.parquet")
+    path = next((config.store_root / table / "run_id=r").rglob("part-sampled-00001-*.parquet"))
     hurt(path)
     assert annotate_all(config)[0] == ["sampled-00001"]
     assert everything(config, *names) == before

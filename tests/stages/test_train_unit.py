@@ -25,7 +25,7 @@ from pipeline.training.job import Job
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """Every second rollout of question 2 goes wrong, so that its groups can be compared."""
     made = ScriptedEngine(reply)
-    for stage in ("sample", "failures", "annotate"):
+    for stage in ("sample", "bench", "annotate"):
         monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: made)
     return made
 

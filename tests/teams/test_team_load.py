@@ -103,7 +103,10 @@ def test_search_tool_reads_all_its_documents(tmp_path: Path):
             TeamConfig(agents=[AgentConfig(name="a", role="planner", tools={"find": "search"})]),
             "'a' uses tool 'search' as 'find'; known: none",
         ),
-        (TeamConfig(agents=[BOSS], topology="ring"), "known are planner_workers, solo, or the dotted path"),
+        (
+            TeamConfig(agents=[BOSS], topology="ring"),
+            "known are planner_workers, solo, think_solve, voting, or the dotted path",
+        ),
         (TeamConfig(agents=[BOSS], topology="no_such_place.Ring"), "no module named 'no_such_place'"),
         (TeamConfig(agents=[BOSS], tools={"find": ToolConfig(kind="search")}), "team.tools.find: a search tool"),
     ],

@@ -1,0 +1,56 @@
+"""The verb that says whether the credit of a run deserves trust: `audit`."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+
+import typer
+
+from pipeline.cli_common import As, ConfigFile, DryRun, Format, Run, Sets, config_of_run, rendered, say
+
+_WIDTH = 100
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(audit)
+
+
+def audit(
+    config: ConfigFile = None,
+    sets: Sets = None,
+    run: Run = None,
+    dry_run: DryRun = False,
+    format: As = Format.TABLE,
+) -> None:
+    """Hold the credit of a run against replays without one agent, and say whether to trust it."""
+    from pipeline.stages import audit as stage
+
+    resolved, run = config_of_run(config, sets, run)
+    replays = stage.plan(resolved, run)
+    if replays.why_not:
+        say(replays.why_not)
+    if dry_run:
+        shards = len(replays.plan.pending) if replays.plan else 0
+        say(f"run {run}: would replay {replays.rollouts:,} rollouts in {shards} shards, then make the figures")
+        return
+    from flows.audit import audit as flow
+    from flows.common import light
+    from pipeline.audit.summary import paragraph
+    from pipeline.progress import Bars
+
+    with Bars(), light():
+        flow(resolved, run)
+    figures = stage.make(resolved, run)
+    rows = figures.to_pylist()
+    summary = paragraph(rows)
+    if format is Format.JSON:
+        told = {"run": run, "summary": summary, "figures": rows}
+        typer.echo(json.dumps(told, ensure_ascii=False, indent=2, allow_nan=False))
+        return
+    typer.echo(rendered(figures, format))
+    if format is Format.CSV:  # a paragraph would not parse
+        say(summary)
+    else:
+        typer.echo(f"\n{textwrap.fill(summary, _WIDTH)}")

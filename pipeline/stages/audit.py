@@ -1,0 +1,146 @@
+"""Stage: the tables of a run -> the figures of its audit; and which replays are still to be sampled for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+import schemas
+from pipeline.audit.fidelity import fidelity
+from pipeline.audit.inputs import masked_credits, masked_games, replayed
+from pipeline.audit.solver import credit_by_role, games_say, solver
+from pipeline.config import AnnotateConfig, Config
+from pipeline.errors import UserError
+from pipeline.ids import digest
+from pipeline.stages import annotate
+from pipeline.stages.common import ALGORITHM_VERSION, frame
+from pipeline.store import Store
+
+SHARD = "audit"
+AUDIT_VERSION = 1
+"""Raise it when the same tables would give other figures."""
+_READ = {
+    "games": None,
+    "credits": None,
+    "coalitions": ["game_id", "trajectory_id", "kept", "value", "stderr", "truncated"],
+    "trajectories": [
+        "trajectory_id", "origin", "parent_trajectory_id", "branch_message_index", "removed", "rollout_index",
+        "success",
+    ],
+    "messages": ["trajectory_id", "agent", "is_outcome"],
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Replays:
+    """The replays that an audit asks for; without a `plan` none can be made, and `why_not` says why."""
+
+    plan: annotate.AnnotatePlan | None
+    why_not: str = ""
+
+    @property
+    def rollouts(self) -> int:
+        """Rollouts that are still to be sampled."""
+        if self.plan is None:
+            return 0
+        return annotate.cost(self.plan, None)["samples"]
+
+
+def plan(config: Config, run: str) -> Replays:
+    """Replays of the first `audit.trajectories` credited trajectories, taken evenly from the shards of the run.
+
+    Raises UserError where nothing is credited yet, or where the configuration is not the one that sampled the run.
+    """
+    store, wanted = Store(config.store_root), config.audit.trajectories
+    credited = _credited(store, run)
+    shards = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
+    shards = [name for name in shards if name.startswith("sampled-")]
+    if not shards:
+        return Replays(None, "imported logs cannot be replayed: the rest of the audit is made")
+    if not wanted:
+        return Replays(None, "audit.trajectories = 0: nothing is replayed now")
+    found = [store.read("trajectories", run, name, columns=["trajectory_id", "success"]) for name in shards]
+    won = [table.filter(pc.field("success"))["trajectory_id"].to_pylist() for table in found]
+    successes_only = credited <= {name for names in won for name in names}
+    asked = won if successes_only else [table["trajectory_id"].to_pylist() for table in found]
+    section = AnnotateConfig(
+        value="replay",
+        on="successes" if successes_only else "all",
+        limit=_limit([[name in credited for name in names] for names in asked], wanted),
+        samples=config.audit.samples,
+    )
+    planned = annotate.plan(config.model_copy(update={"annotate": section}), run)
+    return Replays(replace(planned, shards=tuple(s for s in planned.shards if s.source in shards)))
+
+
+def make(config: Config, run: str) -> pa.Table:
+    """The rows of `audit` of a run, made from its tables and written as one shard unless they stand already.
+
+    Raises UserError where nothing is credited.
+    """
+    store = Store(config.store_root)
+    _credited(store, run)
+    fingerprint = _fingerprint(store, run)
+    if not store.shard_stands(run, SHARD, fingerprint, ("audit",)):
+        store.write_shard("audit", run, SHARD, _figures(store, run), fingerprint)
+    return store.read("audit", run, SHARD).drop_columns("run_id")
+
+
+def made(config: Config, run: str) -> pa.Table | None:
+    """As `make`; None for a run without credit."""
+    return make(config, run) if len(masked_games(frame(Store(config.store_root).read("games", run)))) else None
+
+
+def stands(store: Store, run: str) -> bool:
+    """Whether the run's audit was made from the tables as they are now."""
+    return store.shard_stands(run, SHARD, _fingerprint(store, run), ("audit",))
+
+
+def _figures(store: Store, run: str) -> pa.Table:
+    tables = {name: frame(store.read(name, run, columns=columns)) for name, columns in _READ.items()}
+    games, coalitions = masked_games(tables["games"]), tables["coalitions"]
+    coalitions = coalitions.unique(["game_id", "kept"], keep="first", maintain_order=True)
+    masked = masked_credits(games, tables["credits"])
+    answerers = tables["messages"].filter("is_outcome").select("trajectory_id", "agent")
+    agents = tables["credits"].filter(player_kind="agent")
+    figures = [
+        *fidelity(masked, replayed(tables["games"], agents), tables["trajectories"], answerers),
+        *solver(games, agents, coalitions),
+        *games_say(games, masked, coalitions),
+        *credit_by_role(masked),
+    ]
+    return schemas.TABLES["audit"].from_rows([figure.row() for figure in figures])
+
+
+def _credited(store: Store, run: str) -> set[str]:
+    """Ids of the trajectories with masked credit of agents. Raises UserError where there are none."""
+    games = masked_games(frame(store.read("games", run)))
+    if not len(games):
+        raise UserError(f"run {run!r} has no credit to audit; make it first: apportion annotate --run {run}")
+    return set(games["trajectory_id"])
+
+
+def _limit(credited: Sequence[Sequence[bool]], wanted: int) -> int:
+    """The smallest number of trajectories from the head of every shard among which `wanted` are credited, or all are.
+
+    `credited`: of each shard, whether its trajectories are, in order.
+    """
+    longest = max((len(flags) for flags in credited), default=0)
+    at = [sum(flags[place] for flags in credited if place < len(flags)) for place in range(longest)]
+    enough = (place for place, total in enumerate(accumulate(at), 1) if total >= wanted)
+    return next(enough, max(1, longest))
+
+
+def _fingerprint(store: Store, run: str) -> str:
+    """Digest of everything that the figures are made from."""
+    inputs = []
+    for table in _READ:
+        for path in store.shards(table, run):
+            shard = path.stem.removeprefix("part-")
+            partition = dict(part.split("=", 1) for part in path.parts[-3:] if part.startswith("estimator="))
+            inputs.append([table, shard, partition, store.shard_fingerprint(table, run, shard, **partition)])
+    return digest([ALGORITHM_VERSION, AUDIT_VERSION, inputs])
