@@ -1,0 +1,86 @@
+"""A failed run as every localizer sees it: the question, the steps in order, and the labels where somebody gave them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.failures.log import Log
+from pipeline.ids import digest
+
+
+@dataclass(frozen=True)
+class Step:
+    """One message. `index` counts as its source does, from 0; `recipient` is whom it addresses, or a note on it."""
+
+    index: int
+    agent: str
+    role: str
+    recipient: str | None
+    text: str
+
+
+@dataclass(frozen=True)
+class Label:
+    """What an annotator says. The agent need not be the speaker of the step."""
+
+    step: int
+    agent: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One failed run. `source` names the kind of log, such as "hand_crafted"; `answer` is what the team said."""
+
+    case_id: str
+    question: str
+    reference: str | None
+    answer: str | None
+    steps: tuple[Step, ...]
+    source: str
+    label: Label | None = None
+
+    @property
+    def question_id(self) -> str:
+        """The same for one question in whatever log it is asked: folds and weights go by it."""
+        return question_id(self.question)
+
+    @property
+    def agents(self) -> list[str]:
+        """Who spoke, in order of the first message."""
+        return list(dict.fromkeys(step.agent for step in self.steps))
+
+
+def question_id(question: str) -> str:
+    """Digest of a question's words: case and white space do not count."""
+    return digest(question.casefold().split())
+
+
+def case_of(log: Log) -> Case:
+    """A stored trajectory as a case: every message but the system prompts and the task is a step.
+
+    An imported log counts as its source did (`source_index`); a run of our own by `message_index`.
+    """
+    labels: Mapping[str, Any] = json.loads(log.trajectory.get("labels") or "{}")
+    steps = tuple(_step(row) for row in log.messages if row["kind"] not in ("system", "task"))
+    label = None
+    if "mistake_step" in labels:
+        label = Label(int(labels["mistake_step"]), str(labels["mistake_agent"]))
+    references: Sequence[str] = log.task.references
+    return Case(
+        case_id=log.trajectory_id,
+        question=log.task.question,
+        reference=references[0].strip() if references else None,
+        answer=log.trajectory.get("answer"),
+        steps=steps,
+        source=str(labels.get("half") or log.trajectory["team"]),
+        label=label,
+    )
+
+
+def _step(row: Mapping[str, Any]) -> Step:
+    source = row.get("source_index")
+    index = row["message_index"] if source is None else source
+    return Step(int(index), str(row["agent"]), str(row["role"]), row.get("recipient"), str(row["text"] or ""))
