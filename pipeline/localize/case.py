@@ -1,4 +1,4 @@
-"""A failed run as every localizer sees it: the question, the steps in order, and the labels where somebody gave them."""
+"""A failed run as every localizer sees it: the question, the steps in order, and the labels where there are any."""
 
 from __future__ import annotations
 
