@@ -1,0 +1,40 @@
+"""What every localizer gives: a score for each step and each agent of a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.localize.case import Case
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Scores, higher is likelier; only their order counts. The two need not agree: each is predicted on its own terms.
+
+    `steps`: one a step of the case, in order. `agents`: by whole name.
+    """
+
+    steps: Floats
+    agents: Mapping[str, float]
+
+
+class Localizer(Protocol):
+    """Something that judges cases after it has seen labelled ones; what needs no training ignores `fit`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def fit(self, cases: Sequence[Case]) -> Localizer:
+        """A copy that has learned from labelled cases."""
+        ...
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict a case, in order."""
+        ...
