@@ -41,7 +41,7 @@ class Ranker:
         """log p(option) of one case, shape (options,)."""
         scores = x @ self.weights
         top = scores.max()
-        return scores - top - np.log(np.exp(scores - top).sum())
+        return np.asarray(scores - top - np.log(np.exp(scores - top).sum()))
 
 
 def fit(cases: Sequence[Options], l2: float = 1.0) -> Ranker:
