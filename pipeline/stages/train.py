@@ -177,11 +177,18 @@ def _check_policy(
         )
 
 
+_NOT_FOR: dict[Kind, set[str]] = {
+    "grpo": {"dpo_beta", "dpo_epochs", "margin"},
+    "dpo": {"dpo_epochs", "beta", "epsilon", "epsilon_high", "loss", "ratio"},
+}
+"""Keys of `train` that do not bear on a kind of training: a change there makes no other checkpoint."""
+
+
 def _settings(config: Config, kind: Kind) -> dict[str, Any]:
-    """What the trainer is told: the section `train`, with the passes of this kind of training."""
+    """What the trainer is told: the section `train`, with the passes of this kind of training and no other's keys."""
     section = config.train
     epochs = section.dpo_epochs if kind == "dpo" else section.epochs
-    return section.model_copy(update={"epochs": epochs}).model_dump(mode="json")
+    return section.model_copy(update={"epochs": epochs}).model_dump(mode="json", exclude=_NOT_FOR[kind])
 
 
 def _limited(data: pa.Table, unit: str, limit: int | None) -> pa.Table:
