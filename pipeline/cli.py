@@ -63,7 +63,7 @@ def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False
 
 @app.command("import")
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="who-and-when or messages.")],
+    format: Annotated[str, typer.Argument(metavar="FORMAT", help="who-and-when, messages or process-bench.")],
     path: Annotated[Path, typer.Argument(help="A file or a folder of logs.")],
     config: ConfigFile = None,
     sets: Sets = None,

@@ -8,13 +8,17 @@ from pathlib import Path
 from types import MappingProxyType
 
 from pipeline.errors import UserError
-from pipeline.importers import messages, who_and_when
+from pipeline.importers import messages, process_bench, who_and_when
 from pipeline.importers.base import Imported
 
 __all__ = ["IMPORTERS", "Imported", "importer"]
 
 IMPORTERS: Mapping[str, Callable[[Path], Imported]] = MappingProxyType(
-    {who_and_when.FORMAT: who_and_when.read, messages.FORMAT: messages.read}
+    {
+        who_and_when.FORMAT: who_and_when.read,
+        messages.FORMAT: messages.read,
+        process_bench.FORMAT: process_bench.read,
+    }
 )
 
 

@@ -32,7 +32,10 @@ class Label:
 
 @dataclass(frozen=True)
 class Case:
-    """One failed run. `source` names the kind of log, such as "hand_crafted"; `answer` is what the team said."""
+    """One run, mostly a failed one. `source` names the kind of log, such as "hand_crafted"; `answer` is what was said.
+
+    `sound` means that an annotator found no step wrong; `label` is then None. Neither: nobody has looked.
+    """
 
     case_id: str
     question: str
@@ -41,6 +44,7 @@ class Case:
     steps: tuple[Step, ...]
     source: str
     label: Label | None = None
+    sound: bool = False
 
     @property
     def question_id(self) -> str:
@@ -61,13 +65,17 @@ def question_id(question: str) -> str:
 def case_of(log: Log) -> Case:
     """A stored trajectory as a case: every message but the system prompts and the task is a step.
 
-    An imported log counts as its source did (`source_index`); a run of our own by `message_index`.
+    An imported log counts as its source did (`source_index`); a run of our own by `message_index`. The label is the
+    decisive error (`mistake_step`), or the first wrong step (`first_wrong`; null makes the case `sound`).
     """
     labels: Mapping[str, Any] = json.loads(log.trajectory.get("labels") or "{}")
     steps = tuple(_step(row) for row in log.messages if row["kind"] not in ("system", "task"))
     label = None
     if "mistake_step" in labels:
         label = Label(int(labels["mistake_step"]), str(labels["mistake_agent"]))
+    elif labels.get("first_wrong") is not None:
+        wrong = next(step for step in steps if step.index == labels["first_wrong"])
+        label = Label(wrong.index, wrong.agent)
     references: Sequence[str] = log.task.references
     return Case(
         case_id=log.trajectory_id,
@@ -75,8 +83,9 @@ def case_of(log: Log) -> Case:
         reference=references[0].strip() if references else None,
         answer=log.trajectory.get("answer"),
         steps=steps,
-        source=str(labels.get("half") or log.trajectory["team"]),
+        source=str(labels.get("half") or labels.get("subset") or log.trajectory["team"]),
         label=label,
+        sound="first_wrong" in labels and labels["first_wrong"] is None,
     )
 
 
