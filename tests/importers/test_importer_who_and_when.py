@@ -194,7 +194,7 @@ def test_nothing_usable_is_an_error_that_names_the_place(tmp_path):
 
 
 def test_importers_are_found_by_name():
-    assert set(IMPORTERS) == {"who-and-when", "messages"}
+    assert set(IMPORTERS) == {"who-and-when", "messages", "process-bench"}
     assert importer("who-and-when") is read
     with pytest.raises(UserError, match="did you mean 'who-and-when'"):
         importer("who_and_wen")
