@@ -79,7 +79,7 @@ def structure(case: Case) -> tuple[list[str], Floats]:
 class Speakers:
     """Names that enough training logs share. A name counts as a whole, in any case."""
 
-    names: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, cases: Iterable[Case], least: int = 5) -> Speakers:
