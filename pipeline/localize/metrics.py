@@ -39,39 +39,37 @@ class Estimate:
     high: float
 
 
-def marks(cases: Sequence[Case], verdicts: Sequence[Verdict], *, any_case: bool = False) -> Floats:
+def marks(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> Floats:
     """The figures of every case, shape (cases, len(FIGURES)), each in [0, 1].
 
     * step: the best-scored step's index is the label's, as integers (strict: no tolerance, no shift);
-    * agent: the best-scored agent's whole name is the label's, letter by letter (`any_case`: but for upper case);
+    * agent: the best-scored agent's whole name is the label's, letter by letter;
     * ±k: the best-scored step's index is at most k from the label's;
     * MRR: 1 / rank of the labelled step.
 
     A label that names no step, or nobody who was scored, counts 0. Raises ValueError for a case without a label.
     """
-    rows = [_marks(case, verdict, any_case) for case, verdict in zip(cases, verdicts, strict=True)]
+    rows = [_marks(case, verdict) for case, verdict in zip(cases, verdicts, strict=True)]
     return np.array(rows, dtype=float).reshape(len(rows), len(FIGURES))
 
 
-def _marks(case: Case, verdict: Verdict, any_case: bool) -> list[float]:
+def _marks(case: Case, verdict: Verdict) -> list[float]:
     if case.label is None:
         raise ValueError(f"case {case.case_id} has no label")
     scores = _clean(verdict.steps)
     away = np.abs(np.array([step.index for step in case.steps], dtype=float) - case.label.step)
     best = scores == scores.max(initial=-np.inf)
     near = {k: float((away[best] <= k).mean()) if best.any() else 0.0 for k in (0, 1, 3, 5)}
-    return [near[0], _agent(case.label.agent, verdict.agents, any_case), near[1], near[3], near[5],
+    return [near[0], _agent(case.label.agent, verdict.agents), near[1], near[3], near[5],
             reciprocal_rank(scores, np.flatnonzero(away == 0))]  # fmt: skip
 
 
-def _agent(label: str, agents: Mapping[str, float], any_case: bool) -> float:
+def _agent(label: str, agents: Mapping[str, float]) -> float:
     if not agents:
         return 0.0
     scores = _clean(np.array(list(agents.values()), dtype=float))
     best = scores == scores.max()
-    wanted = label.casefold() if any_case else label
-    right = np.array([(name.casefold() if any_case else name) == wanted for name in agents])
-    return float(right[best].mean())
+    return float(np.array([name == label for name in agents])[best].mean())
 
 
 def reciprocal_rank(scores: Floats, places: NDArray[np.int64]) -> float:
@@ -125,6 +123,16 @@ def paired(first: Floats, second: Floats, seed: int, draws: int = DRAWS) -> Esti
     return means((first - second)[:, None], seed, draws)[0]
 
 
+def paired_f1(first: Floats, second: Floats, sound: NDArray[np.bool_], seed: int, draws: int = DRAWS) -> Estimate:
+    """F1 of the first less F1 of the second on the same solutions, with its bootstrap interval."""
+    if sound.all() or not sound.any():
+        return Estimate(np.nan, np.nan, np.nan)
+    draws_of = [_f1(right, sound, seed, draws)[:, 0] for right in (first, second)]
+    low, high = np.percentile(draws_of[0] - draws_of[1], [2.5, 97.5])
+    here = [float(harmonic(right[~sound].mean(), right[sound].mean())) for right in (first, second)]
+    return Estimate(here[0] - here[1], float(low), float(high))
+
+
 def harmonic(a: Floats, b: Floats) -> Floats:
     """2ab / (a + b), 0 where both are 0."""
     total = a + b
@@ -141,33 +149,37 @@ def solutions(right: Floats, sound: NDArray[np.bool_], seed: int, draws: int = D
     if not n or sound.all() or not sound.any():
         parts = [float(right[mask].mean()) if mask.any() else np.nan for mask in (~sound, sound)]
         return [Estimate(one, np.nan, np.nan) for one in (np.nan, *parts)]
-    kinds = np.stack([~sound, sound], axis=1).astype(float)
-    totals = resampled(np.hstack([kinds, kinds * right[:, None]]), seed, draws)
-    totals = totals[(totals[:, :2] > 0).all(1)]
-    shares = totals[:, 2:] / totals[:, :2]
-    figures = np.column_stack([harmonic(shares[:, 0], shares[:, 1]), shares])
+    figures = _f1(right, sound, seed, draws)
     low, high = np.percentile(figures, [2.5, 97.5], axis=0)
     here = np.array([right[~sound].mean(), right[sound].mean()])
     values = [float(harmonic(here[0], here[1])), *map(float, here)]
     return [Estimate(*map(float, ends)) for ends in zip(values, low, high, strict=True)]
 
 
-def best_mixture(places: Sequence[int], wrong: int | None = None) -> tuple[float, float, int]:
+def _f1(right: Floats, sound: NDArray[np.bool_], seed: int, draws: int) -> Floats:
+    """F1 and the two accuracies of every bootstrap sample that holds both kinds, shape (samples, 3)."""
+    kinds = np.stack([~sound, sound], axis=1).astype(float)
+    totals = resampled(np.hstack([kinds, kinds * right[:, None]]), seed, draws)
+    totals = totals[(totals[:, :2] > 0).all(1)]
+    shares = totals[:, 2:] / totals[:, :2]
+    return np.column_stack([harmonic(shares[:, 0], shares[:, 1]), shares])
+
+
+def best_mixture(places: Sequence[int]) -> tuple[float, float, int]:
     """The highest F1 without looking: say "none" with probability q, else always the same step s.
 
     With a = share of wrong solutions whose first wrong step is s, the accuracies are (1 - q) a and q, and
     F1(q) = 2 a q (1 - q) / (a + q - a q). F1' = 0 where (1 - a) q² + 2 a q = a, so q = √a / (1 + √a) and
     F1 = 2 a / (1 + √a)². It grows with a: s is the commonest first wrong step, and a mixture of several steps has a
-    smaller a. Ours (elementary). `places`: the labelled steps of wrong solutions, of which there are `wrong` (default:
-    all). Returns (F1, q, s); zeros without wrong solutions. It is fitted to the labels that it is held to, so it errs
+    smaller a. Ours (elementary). `places`: the labelled steps of the wrong solutions.
+    Returns (F1, q, s); zeros without wrong solutions. It is fitted to the labels that it is held to, so it errs
     upward, as a floor should.
     """
-    total = len(places) if wrong is None else wrong
-    if not total or not len(places):
+    if not len(places):
         return 0.0, 0.0, 0
     values, counts = np.unique(np.asarray(places), return_counts=True)
     s = int(values[counts.argmax()])
-    root = float(np.sqrt(counts.max() / total))
+    root = float(np.sqrt(counts.max() / len(places)))
     return 2 * root**2 / (1 + root) ** 2, root / (1 + root), s
 
 

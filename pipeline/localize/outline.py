@@ -111,6 +111,19 @@ def _blamed(case: Case) -> int | None:
 
 
 @dataclass(frozen=True)
+class UniformChecker:
+    """Every step and "no step is wrong" alike: the expectation of guessing."""
+
+    name: str = "random"
+
+    def fit(self, cases: Sequence[Case]) -> UniformChecker:
+        return self
+
+    def judge(self, cases: Sequence[Case]) -> list[Floats]:
+        return [np.zeros(len(case.steps) + 1) for case in cases]
+
+
+@dataclass(frozen=True)
 class StructureChecker:
     """The same floor for solutions: "no step is wrong" is one more option beside the steps.
 
