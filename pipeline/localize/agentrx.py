@@ -97,4 +97,4 @@ def join(annotations: Annotations, cases: Sequence[Case], runs: Mapping[str, str
 def verdict(case: Case, label: Label) -> Verdict:
     """What an annotator says, as a verdict: the labelled step and agent above all others, which are alike."""
     steps = np.array([float(step.index == label.step) for step in case.steps])
-    return Verdict(steps, {agent: 0.0 for agent in case.agents} | {label.agent: 1.0})
+    return Verdict(steps, dict.fromkeys(case.agents, 0.0) | {label.agent: 1.0})

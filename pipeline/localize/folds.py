@@ -22,6 +22,9 @@ T = TypeVar("T")
 class Learner(Protocol[V]):
     """A localizer or a checker: it learns from labelled cases and judges others."""
 
+    @property
+    def name(self) -> str: ...
+
     def fit(self, cases: Sequence[Case]) -> Any: ...
 
     def judge(self, cases: Sequence[Case]) -> Sequence[V]: ...

@@ -1,0 +1,228 @@
+"""The verb that holds localizers against labelled logs of other people: `evaluate`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.cli_common import As, ConfigFile, Format, Sets, configured, rendered, say
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from pipeline.stages.evaluate import Annotator, Choices, Read, Report
+    from pipeline.tasks.task import Reject
+
+evaluate_app = typer.Typer(help="Hold localizers against labelled logs.", no_args_is_help=True)
+
+Logs = Annotated[Path, typer.Argument(help="A file or a folder of logs.")]
+Names = Annotated[list[str] | None, typer.Option("--localizer", "-l", help="Only this one (again for more).")]
+Anew = Annotated[bool, typer.Option("--cross-validate", help="Train anew without each fold, not with shipped weights.")]
+Folds = Annotated[int, typer.Option(min=2, help="Folds by question, for whatever is trained here.")]
+Blind = Annotated[bool, typer.Option("--without-reference", help="Hide the right answers.")]
+Seed = Annotated[int, typer.Option(help="Of the folds and the intervals.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write everything to this JSON file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.add_typer(evaluate_app, name="evaluate")
+
+
+@evaluate_app.command("who-and-when")
+def who_and_when(
+    path: Logs,
+    second: Annotated[Path | None, typer.Option(help="AgentRx's labels (JSON): how far people agree.")] = None,
+    localizer: Names = None,
+    anew: Anew = False,
+    folds: Folds = 10,
+    blind: Blind = False,
+    seed: Seed = 0,
+    out: Out = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    format: As = Format.TABLE,
+) -> None:
+    """Who failed and when, held to the labels of Who&When."""
+    from pipeline.stages import evaluate as stage
+
+    resolved = configured(config, sets)
+    logs = _read("who-and-when", path)
+    annotator = None
+    if second is not None:
+        annotator, rejects = stage.second_annotator(second, logs)
+        _tell(rejects)
+    _run(resolved, logs, _choices(localizer, anew, folds, blind, seed), None, annotator, format, out)
+
+
+@evaluate_app.command("agentrx")
+def agentrx(
+    path: Annotated[Path, typer.Argument(help="AgentRx's labels of Magentic-One runs (JSON).")],
+    logs: Annotated[Path, typer.Option(help="The logs that it annotates, in the format of Who&When.")],
+    localizer: Names = None,
+    anew: Anew = False,
+    folds: Folds = 10,
+    blind: Blind = False,
+    seed: Seed = 0,
+    out: Out = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    format: As = Format.TABLE,
+) -> None:
+    """Who failed and when, held to the labels of AgentRx. What is trained here learns from the logs' own labels."""
+    from pipeline.stages import evaluate as stage
+
+    resolved = configured(config, sets)
+    read = _read("who-and-when", logs)
+    annotator, rejects = stage.second_annotator(path, read, "AgentRx annotator")
+    _tell(rejects)
+    own = {case.case_id: case.label for case in read.cases if case.label is not None}
+    other = stage.Annotator("Who&When annotator", own)
+    _run(resolved, read, _choices(localizer, anew, folds, blind, seed), annotator, other, format, out)
+
+
+@evaluate_app.command("process-bench")
+def process_bench(
+    path: Logs,
+    localizer: Names = None,
+    anew: Anew = False,
+    folds: Folds = 10,
+    seed: Seed = 0,
+    out: Out = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    format: As = Format.TABLE,
+) -> None:
+    """The first wrong step of solutions, or none, held to ProcessBench."""
+    from pipeline.localize.load import Context
+    from pipeline.progress import Bars
+    from pipeline.stages import evaluate as stage
+
+    resolved = configured(config, sets)
+    logs = _read("process-bench", path)
+    with Bars():
+        report = stage.evaluate_solutions(Context(resolved), logs.cases, _choices(localizer, anew, folds, False, seed))
+    _show(report, stage.F1_FIGURES, "F1", format, out)
+
+
+def _read(format: str, path: Path) -> Read:
+    from pipeline.stages import evaluate as stage
+
+    logs = stage.read(format, path)
+    _tell(logs.rejects)
+    return logs
+
+
+def _choices(names: list[str] | None, anew: bool, folds: int, blind: bool, seed: int) -> Choices:
+    from pipeline.stages.evaluate import Choices
+
+    return Choices(tuple(names or ()), anew, folds, blind, seed)
+
+
+def _run(
+    config: Config,
+    logs: Read,
+    choices: Choices,
+    held_to: Annotator | None,
+    annotator: Annotator | None,
+    format: Format,
+    out: Path | None,
+) -> None:
+    from pipeline.localize.load import Context
+    from pipeline.localize.metrics import FIGURES
+    from pipeline.progress import Bars
+    from pipeline.stages import evaluate as stage
+
+    with Bars():
+        report = stage.evaluate(Context(config), logs.cases, choices, held_to=held_to, annotator=annotator)
+    _show(report, FIGURES, "MRR", format, out)
+
+
+def _tell(rejects: Sequence[Reject]) -> None:
+    for reject in rejects[:5]:
+        say(f"set aside: {reject.source}:{reject.line}: {reject.reason}")
+    if len(rejects) > 5:
+        say(f"set aside: {len(rejects) - 5} more")
+
+
+def _show(report: Report, figures: Sequence[str], compared: str, format: Format, out: Path | None) -> None:
+    """Print the report: for people in tables, else the rows (JSON: all of it; CSV: the figures)."""
+    import pyarrow as pa
+
+    told = {"figures": report.figures, "differences": report.differences, "notes": report.notes}
+    text = json.dumps(_plain(told), ensure_ascii=False, indent=2, allow_nan=False)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text + "\n", encoding="utf-8")
+    for note in report.notes:
+        say(note)
+    if format is Format.JSON:
+        typer.echo(text)
+        return
+    if format is Format.CSV:
+        typer.echo(rendered(pa.Table.from_pylist(_plain(report.figures)), format))
+        return
+    tables = [row for row in report.figures if row["by"] != "length"]
+    for logs in dict.fromkeys(row["logs"] for row in tables):
+        typer.echo(_titled([row for row in tables if row["logs"] == logs], figures, format))
+    lengths = [row for row in report.figures if row["by"] == "length"]
+    if lengths:
+        typer.echo(f"{compared} by the length of the log\n{_wide(lengths, compared, format)}\n")
+    shown = [row for row in report.differences if row["by"] != "length"]
+    if shown:
+        typer.echo(f"{compared} less that of {shown[0]['against']}, on the same logs\n{_wide(shown, compared, format)}")
+
+
+def _titled(rows: Sequence[dict[str, Any]], figures: Sequence[str], format: Format) -> str:
+    """One table of figures: a row a localizer."""
+    import pyarrow as pa
+
+    cut = any(row["cut"] is not None for row in rows)
+    table = [
+        {"localizer": row["localizer"]}
+        | {name: _cell(row, name) for name in figures}
+        | ({"cut": "" if row["cut"] is None else f"{100 * row['cut']:.0f} %"} if cut else {})
+        for row in rows
+    ]
+    first = rows[0]
+    what = f"{first['n_wrong']} wrong and {first['n_correct']} correct" if "n_wrong" in first else first["n"]
+    return f"{first['logs']} ({what})\n{rendered(pa.Table.from_pylist(table), format)}\n"
+
+
+def _wide(rows: Sequence[dict[str, Any]], figure: str, format: Format) -> str:
+    """A row a localizer, a column a group of logs. A group's size is that of the first row that has it."""
+    import pyarrow as pa
+
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes.setdefault(row["logs"], row["n"])
+    names = list(dict.fromkeys(row["localizer"] for row in rows))
+    cells = {(row["localizer"], row["logs"]): _cell(row, figure) for row in rows}
+    table = [
+        {"localizer": name} | {f"{logs} ({n})": cells.get((name, logs), "") for logs, n in sizes.items()}
+        for name in names
+    ]
+    return rendered(pa.Table.from_pylist(table), format)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    """A figure with its interval; shares in per cent."""
+    share = name not in ("MRR", "F1")
+    values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+    texts = ["-" if math.isnan(value) else f"{100 * value:.1f}" if share else f"{value:.3f}" for value in values]
+    return texts[0] if math.isnan(values[1]) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _plain(value: Any) -> Any:
+    """NaN as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
