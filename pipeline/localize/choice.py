@@ -60,6 +60,8 @@ def fit(
     `x` of shape (options, columns) a case; `chosen` the labelled option's place. Cost: settings x folds fits.
     """
     sources = tuple(sorted({case.source for case in cases}))
+    if len(sources) < 2:  # nothing to share
+        settings = [one for one in settings if one.share == "all"] or settings
     if len({case.question_id for case in cases}) < 2:
         only = _fit(cases, x, chosen, settings[0], sources)
         return only, [only.log_p(case, rows) for case, rows in zip(cases, x, strict=True)]

@@ -1,0 +1,246 @@
+"""`apportion evaluate` on small logs written in the formats of Who&When, AgentRx and ProcessBench."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import cli
+from pipeline.localize import load
+from pipeline.localize.base import Verdict
+
+FIVE = ("Orchestrator", "WebSurfer", "Orchestrator", "Assistant", "Orchestrator")
+
+
+def named_log(i: int) -> dict:
+    return {
+        "question": f"Named question {i}?",
+        "question_ID": f"n{i}",
+        "ground_truth": "8",
+        "history": [{"content": f"text {j}", "role": "assistant", "name": name} for j, name in enumerate("ABAB")],
+        "mistake_agent": "B",
+        "mistake_step": "1",
+        "mistake_reason": "Wrong.",
+    }
+
+
+def role_log(i: int) -> dict:
+    history = [{"content": "Go.", "role": "human"}]
+    history += [{"content": f"text {j}", "role": name} for j, name in enumerate(FIVE)]
+    return {
+        "question": f"Role question {i}?",
+        "question_ID": f"r{i}",
+        "ground_truth": "8",
+        "history": history,
+        "mistake_agent": "WebSurfer",
+        "mistake_step": "2",
+        "mistake_reason": "Wrong.",
+    }
+
+
+def annotated(run: str, step: int, agent: str) -> dict:
+    first = {"failure_id": 1, "step_number": 1, "failed_agent": "Orchestrator"}
+    root = {"failure_id": 2, "step_number": step, "failed_agent": agent}
+    return {"trajectory_id": run, "failures": [first, root], "root_cause": {"failure_id": 2}}
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def rows(self) -> dict[tuple[str, str], dict]:
+        """The figures by localizer and group of logs."""
+        return {(row["localizer"], row["logs"]): row for row in json.loads(self.out)["figures"]}
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    def call(*arguments: str) -> Answer:
+        data = f"run.data={tmp_path / 'data'}"
+        full = ["apportion", "evaluate", *map(str, arguments), "--folds", "2", "--set", data]
+        monkeypatch.setattr(sys, "argv", full)
+        capsys.readouterr()
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    yield call
+    assert not (tmp_path / "data").exists(), "evaluating writes no run"
+
+
+@pytest.fixture
+def logs(tmp_path) -> Path:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    for i in range(8):
+        (folder / f"n{i}.json").write_text(json.dumps(named_log(i)))
+    for i in range(6):
+        (folder / f"r{i}.json").write_text(json.dumps(role_log(i)))
+    return folder
+
+
+@pytest.fixture
+def labels(tmp_path) -> Path:
+    file = tmp_path / "labels.json"
+    records = [annotated("r0", 3, "websurfer"), annotated("r1", 5, "assistant"), annotated("n0", 2, "B")]
+    file.write_text(json.dumps([*records, annotated("r2", 99, "Assistant"), {"trajectory_id": "r3"}]))
+    return file
+
+
+def test_the_floors_are_figures_on_every_kind_of_log(run, logs):
+    answer = run("who-and-when", logs, "--format", "json")
+    assert answer.code == 0
+    rows = answer.rows
+    assert rows["random", "all"]["n"] == 14
+    assert rows["random", "algorithm_generated"]["step"] == pytest.approx(1 / 4)
+    assert rows["random", "hand_crafted"]["step"] == pytest.approx(1 / 6)
+    assert rows["random", "hand_crafted"]["agent"] == pytest.approx(1 / 4)
+    for name in ("constant step from start", "structure"):
+        row = rows[name, "all"]
+        assert (row["step"], row["agent"], row["MRR"], row["MRR_low"]) == (1, 1, 1, 1), name
+    assert rows["random", "up to 10 steps"]["n"] == 14
+    against = {(row["localizer"], row["logs"]): row for row in json.loads(answer.out)["differences"]}
+    gain = against["random", "hand_crafted"]
+    assert gain["against"] == "structure"
+    assert gain["MRR"] == pytest.approx(rows["random", "hand_crafted"]["MRR"] - 1)
+
+
+def test_a_second_annotator_is_the_last_row_on_the_logs_that_it_saw(run, logs, labels):
+    answer = run("who-and-when", logs, "--second", labels, "-l", "random", "--format", "json")
+    assert [name for name, group in answer.rows if group == "all"] == ["random", "structure", "second annotator (n=2)"]
+    row = answer.rows["second annotator (n=2)", "hand_crafted"]
+    assert (row["n"], row["step"], row["agent"], row["±3"]) == (2, 0.5, 0.5, 1), "names match in any case"
+    assert "labels.json:5: `failures` or `root_cause.failure_id` is missing" in answer.err
+
+
+def test_localizers_are_held_to_the_labels_of_agentrx(run, logs, labels):
+    answer = run("agentrx", labels, "--logs", logs, "-l", "constant agent", "--format", "json")
+    rows = answer.rows
+    assert rows["structure", "all"]["n"] == 2
+    assert rows["structure", "all"]["step"] == 0.5, "trained on Who&When's labels, met in one of two"
+    assert rows["Who&When annotator (n=2)", "all"]["agent"] == 0.5
+
+
+def test_people_get_tables_and_the_shell_gets_csv(run, logs, tmp_path):
+    out = tmp_path / "deep" / "figures.json"
+    told = run("who-and-when", logs, "-l", "random", "--out", out).out
+    for line in ("all (14)", "hand_crafted (6)", "MRR by the length of the log", "MRR less that of structure"):
+        assert line in told
+    assert "16.7 [16.7, 16.7]" in told
+    kept = json.loads(out.read_text())
+    assert {row["localizer"] for row in kept["figures"]} == {"random", "structure"}
+    rows = list(csv.DictReader(io.StringIO(run("who-and-when", logs, "-l", "random", "-f", "csv").out)))
+    assert len(rows) == len(kept["figures"])
+    assert float(rows[0]["MRR"]) == kept["figures"][0]["MRR"]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Comes with weights that have seen some questions; it points at the step that it was told, and reads half."""
+
+    name: str = "known"
+    trained_on: frozenset[str] = frozenset()
+    at: int = 0
+    fits: list[int] = field(default_factory=list)
+
+    def fit(self, cases):
+        self.fits.append(len(cases))
+        return self
+
+    def judge(self, cases):
+        assert all(case.label is None for case in cases)
+        assert all(case.reference is None for case in cases)
+        steps = [np.eye(len(case.steps))[self.at] for case in cases]
+        return [Verdict(one, dict.fromkeys(case.agents, 0.0)) for one, case in zip(steps, cases, strict=True)]
+
+    def cut_share(self, cases):
+        return 0.5
+
+
+def test_shipped_weights_are_judged_on_questions_that_they_have_not_seen(run, logs, monkeypatch):
+    from pipeline.localize.case import question_id
+
+    seen = frozenset(question_id(f"Named question {i}?") for i in range(3))
+    known = Known(trained_on=seen, at=1)
+    monkeypatch.setattr(load, "LOCALIZERS", (*load.LOCALIZERS, lambda _: known))
+    answer = run("who-and-when", logs, "-l", "known", "--without-reference", "--format", "json")
+    assert known.fits == []
+    assert answer.rows["known", "all"]["n"] == answer.rows["structure", "all"]["n"] == 11
+    assert answer.rows["known", "algorithm_generated"]["step"] == 1
+    assert answer.rows["known", "all"]["cut"] == 0.5
+    line = "3 of 14 logs ask questions that shipped weights were trained on (known): they are left out"
+    assert line in answer.err
+    assert [line in note for note in json.loads(answer.out)["notes"]] == [True]
+    anew = run("who-and-when", logs, "-l", "known", "--without-reference", "--cross-validate", "--format", "json")
+    assert anew.rows["known", "all"]["n"] == 14
+    assert len(known.fits) == 2
+
+
+def test_nothing_left_to_evaluate_on_is_an_error_with_its_cure(run, logs, monkeypatch):
+    from pipeline.localize.case import question_id
+
+    names = [*(f"Named question {i}?" for i in range(8)), *(f"Role question {i}?" for i in range(6))]
+    known = Known(trained_on=frozenset(map(question_id, names)))
+    monkeypatch.setattr(load, "LOCALIZERS", (*load.LOCALIZERS, lambda _: known))
+    answer = run("who-and-when", logs, "-l", "known")
+    assert answer.code == 2
+    assert "nothing is left to evaluate on; --cross-validate" in answer.err
+
+
+def solution(i: int) -> dict:
+    n = 3 if i % 2 else 6
+    return {
+        "id": f"{'math' if i % 4 < 2 else 'gsm8k'}-{i}",
+        "problem": f"Problem {i}?",
+        "steps": [f"step {j}" for j in range(n)],
+        "label": -1 if i % 2 else 2,
+        "final_answer_correct": bool(i % 2),
+    }
+
+
+def test_checkers_are_figures_on_process_bench(run, tmp_path):
+    file = tmp_path / "some.jsonl"
+    file.write_text("".join(json.dumps(solution(i)) + "\n" for i in range(40)) + "{nope\n")
+    answer = run("process-bench", file, "--format", "json")
+    assert "some.jsonl:41: not JSON" in answer.err
+    rows = answer.rows
+    assert rows["best mixture", "all"]["F1"] == pytest.approx(0.5), "all wrong ones at step 2: F1 = 2 / 4"
+    assert (rows["random", "math"]["wrong"], rows["random", "math"]["correct"]) == pytest.approx((1 / 7, 1 / 4))
+    assert (rows["structure", "gsm8k"]["n_wrong"], rows["structure", "gsm8k"]["n_correct"]) == (10, 10)
+    assert rows["structure", "all"]["F1"] == 1
+    assert "all (20 wrong and 20 correct)" in run("process-bench", file).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["who-and-when", "nowhere"], "no such file or folder"),
+        (["who-and-when", "LOGS", "-l", "structur"], "there are: random, "),
+        (["who-and-when", "LOGS", "--second", "nowhere.json"], "give the JSON file with AgentRx's labels"),
+        (["agentrx", "BAD", "--logs", "LOGS"], "not JSON"),
+        (["agentrx", "OTHER", "--logs", "LOGS"], "none of its 1 runs is among the hand-crafted logs"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_its_cure(run, logs, tmp_path, arguments, said):
+    bad, other = tmp_path / "bad.json", tmp_path / "other.json"
+    bad.write_text("{")
+    other.write_text(json.dumps([annotated("n0", 1, "A")]))
+    places = {"LOGS": logs, "BAD": bad, "OTHER": other}
+    answer = run(*(places.get(one, one) for one in arguments))
+    assert answer.code == 2
+    assert said in answer.err
+    assert answer.err.strip().count("\n") == 0
