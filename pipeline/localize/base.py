@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,11 +19,20 @@ Floats = NDArray[np.float64]
 class Verdict:
     """Scores, higher is likelier; only their order counts. The two need not agree: each is predicted on its own terms.
 
-    `steps`: one a step of the case, in order. `agents`: by whole name.
+    `steps`: one a step of the case, in order. `agents`: by whole name. `none`: that no step is wrong, on the scale of
+    `steps`; minus infinity where a step is always named.
     """
 
     steps: Floats
     agents: Mapping[str, float]
+    none: float = -math.inf
+
+    @property
+    def first_wrong(self) -> int | None:
+        """Place of the step that is named, the earliest of equals; None where no step is."""
+        if not len(self.steps) or self.none >= self.steps.max():
+            return None
+        return int(self.steps.argmax())
 
 
 class Localizer(Protocol):

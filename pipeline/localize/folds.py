@@ -9,25 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import TypeVar
 
 from pipeline.errors import UserError
 from pipeline.ids import digest
+from pipeline.localize.base import Localizer, Verdict
 from pipeline.localize.case import Case
 
-V = TypeVar("V", covariant=True)
 T = TypeVar("T")
-
-
-class Learner(Protocol[V]):
-    """A localizer or a checker: it learns from labelled cases and judges others."""
-
-    @property
-    def name(self) -> str: ...
-
-    def fit(self, cases: Sequence[Case]) -> Any: ...
-
-    def judge(self, cases: Sequence[Case]) -> Sequence[V]: ...
 
 
 def folds_by_question(cases: Sequence[Case], k: int = 10, seed: int = 0) -> list[int]:
@@ -52,13 +41,13 @@ def unlabelled(case: Case) -> Case:
     return replace(case, label=None, sound=False)
 
 
-def cross_validate(learner: Learner[V], cases: Sequence[Case], folds: Sequence[int]) -> list[V]:
-    """A verdict for each case, in order, by a copy of `learner` that was fitted without its fold.
+def cross_validate(localizer: Localizer, cases: Sequence[Case], folds: Sequence[int]) -> list[Verdict]:
+    """A verdict for each case, in order, by a copy of `localizer` that was fitted without its fold.
 
     What is judged carries no label. Cost: as many fits as there are folds.
     """
     return by_fold(
-        cases, folds, lambda train, held_out: learner.fit(train).judge([unlabelled(case) for case in held_out])
+        cases, folds, lambda train, held_out: localizer.fit(train).judge([unlabelled(case) for case in held_out])
     )
 
 

@@ -9,7 +9,6 @@ from typing import Protocol, runtime_checkable
 from pipeline.config import Config
 from pipeline.localize.base import Localizer
 from pipeline.localize.case import Case
-from pipeline.localize.first_wrong import Checker
 from pipeline.localize.floors import ConstantAgent, ConstantStep, Speaker, Uniform
 from pipeline.localize.outline import StructureChecker, StructureRanker, UniformChecker
 
@@ -52,7 +51,7 @@ LOCALIZERS: tuple[Callable[[Context], Localizer], ...] = (
     lambda _: StructureRanker(),
 )
 
-CHECKERS: tuple[Callable[[Context], Checker], ...] = (
+CHECKERS: tuple[Callable[[Context], Localizer], ...] = (
     lambda _: UniformChecker(),
     lambda _: StructureChecker(),
 )
@@ -63,6 +62,6 @@ def localizers(context: Context) -> list[Localizer]:
     return [make(context) for make in LOCALIZERS]
 
 
-def checkers(context: Context) -> list[Checker]:
-    """All checkers of solutions, floors first."""
+def checkers(context: Context) -> list[Localizer]:
+    """All that judge solutions: their verdicts say how likely it is that no step is wrong. Floors first."""
     return [make(context) for make in CHECKERS]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
-from pipeline.localize.first_wrong import answer_of
 
 Floats = NDArray[np.float64]
 
@@ -81,14 +80,26 @@ def reciprocal_rank(scores: Floats, places: NDArray[np.int64]) -> float:
     return float((1 / np.arange(above + 1, above + tied + 1)).mean())
 
 
-def right_answers(cases: Sequence[Case], verdicts: Sequence[Floats]) -> Floats:
-    """For solutions: is the best-scored entry (a step, or the last one: none) the label? Ties in expectation."""
+def right_answers(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> Floats:
+    """For solutions: is the best-scored step the first wrong one, or `none` above all where the case is sound?
+
+    Shape (cases,), ties in expectation. Raises ValueError for a case that nobody has labelled.
+    """
     right = []
     for case, verdict in zip(cases, verdicts, strict=True):
-        scores = _clean(verdict)
+        scores = _clean(np.append(verdict.steps, verdict.none))
         best = scores == scores.max()
-        right.append(float(best[answer_of(case)] / best.sum()))
+        right.append(float(best[option_of(case)] / best.sum()))
     return np.array(right, dtype=float)
+
+
+def option_of(case: Case) -> int:
+    """The right one among the steps of a solution and, as the last option, that none is wrong."""
+    if case.sound:
+        return len(case.steps)
+    if case.label is None:
+        raise ValueError(f"case {case.case_id} has no label")
+    return [step.index for step in case.steps].index(case.label.step)
 
 
 def _clean(scores: Floats) -> Floats:

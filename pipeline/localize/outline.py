@@ -18,8 +18,8 @@ from pipeline.localize import choice
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
 from pipeline.localize.choice import Choice
-from pipeline.localize.first_wrong import answer_of
 from pipeline.localize.floors import labelled_place
+from pipeline.localize.metrics import option_of
 from pipeline.localize.structure import Speakers, structure
 
 Floats = NDArray[np.float64]
@@ -119,8 +119,8 @@ class UniformChecker:
     def fit(self, cases: Sequence[Case]) -> UniformChecker:
         return self
 
-    def judge(self, cases: Sequence[Case]) -> list[Floats]:
-        return [np.zeros(len(case.steps) + 1) for case in cases]
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        return [Verdict(np.zeros(len(case.steps)), dict.fromkeys(case.agents, 0.0), 0.0) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -141,19 +141,19 @@ class StructureChecker:
         known = [case for case in cases if case.sound or case.label is not None]
         if not known:
             return replace(self, options=None, shift=0.0)
-        right = [answer_of(case) for case in known]
+        right = [option_of(case) for case in known]
         options, unseen = choice.fit(known, [option_columns(case) for case in known], right)
         return replace(self, options=options, shift=best_shift(unseen, right))
 
-    def judge(self, cases: Sequence[Case]) -> list[Floats]:
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         return [self._judge(case) for case in cases]
 
-    def _judge(self, case: Case) -> Floats:
+    def _judge(self, case: Case) -> Verdict:
+        agents = dict.fromkeys(case.agents, 0.0)
         if self.options is None:
-            return np.zeros(len(case.steps) + 1)
+            return Verdict(np.zeros(len(case.steps)), agents, 0.0)
         scores = self.options.log_p(case, option_columns(case))
-        scores[-1] += self.shift
-        return scores
+        return Verdict(scores[:-1], agents, float(scores[-1]) + self.shift)
 
 
 def option_columns(case: Case) -> Floats:

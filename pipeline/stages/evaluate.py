@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,16 @@ from pipeline.errors import UserError
 from pipeline.failures.log import Log
 from pipeline.importers import importer
 from pipeline.localize import agentrx, metrics
+from pipeline.localize.base import Localizer, Verdict
 from pipeline.localize.case import Case, Label, case_of
 from pipeline.localize.floors import labelled_place
-from pipeline.localize.folds import Learner, cross_validate, folds_by_question, unlabelled
+from pipeline.localize.folds import cross_validate, folds_by_question, unlabelled
 from pipeline.localize.load import BASELINE, Context, Cuts, Shipped, checkers, localizers
 from pipeline.localize.metrics import FIGURES, Estimate
 from pipeline.stages.common import watcher
 from pipeline.tasks.task import Reject, make_task
 
 Floats = NDArray[np.float64]
-L = TypeVar("L", bound=Learner[Any])
 
 ALL = "all"
 F1_FIGURES = ("F1", "wrong", "correct")
@@ -232,7 +232,7 @@ def _shown(case: Case, choices: Choices) -> Case:
     return replace(case, reference=None) if choices.without_reference else case
 
 
-def _chosen(there: Sequence[L], names: Sequence[str]) -> list[L]:
+def _chosen(there: Sequence[Localizer], names: Sequence[str]) -> list[Localizer]:
     """Those asked for, in the order of the list, and always the baseline."""
     known = [one.name for one in there]
     for name in names:
@@ -242,7 +242,7 @@ def _chosen(there: Sequence[L], names: Sequence[str]) -> list[L]:
 
 
 def _unseen(
-    chosen: Sequence[Learner[Any]], cases: Sequence[Case], choices: Choices, notes: list[str]
+    chosen: Sequence[Localizer], cases: Sequence[Case], choices: Choices, notes: list[str]
 ) -> NDArray[np.bool_]:
     """Which cases no shipped weights have seen; a line about the others goes to `notes`."""
     if choices.cross_validate:
@@ -260,7 +260,9 @@ def _unseen(
     return kept
 
 
-def _judged(chosen: Sequence[L], cases: Sequence[Case], choices: Choices) -> Iterator[tuple[L, Sequence[Any]]]:
+def _judged(
+    chosen: Sequence[Localizer], cases: Sequence[Case], choices: Choices
+) -> Iterator[tuple[Localizer, Sequence[Verdict]]]:
     """Each localizer with its verdicts on all cases."""
     done = watcher().start("localizers", len(chosen))
     folds = folds_by_question(cases, choices.folds, choices.seed)

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from localize_cases import make
 
 from pipeline.localize.base import Verdict
-from pipeline.localize.first_wrong import answer_of
 from pipeline.localize.metrics import (
     FIGURES,
     best_mixture,
     bucket,
     marks,
     means,
+    option_of,
     paired,
     paired_f1,
     reciprocal_rank,
@@ -93,11 +93,12 @@ def test_a_constant_gain_has_a_paired_interval_of_no_width():
 
 def test_solutions_are_right_where_the_very_step_or_none_scores_best():
     wrong, sound = make("AAA", 1), make("AAA", sound=True, question="r?")
-    assert (answer_of(wrong), answer_of(sound)) == (1, 3)
-    told = [np.array([0.0, 1, 0, 1]), np.array([0.0, 0, 0, 1])]
+    assert (option_of(wrong), option_of(sound)) == (1, 3)
+    told = [Verdict(np.array([0.0, 1, 0]), {}, 1.0), Verdict(np.zeros(3), {}, 1.0)]
     assert right_answers([wrong, sound], told).tolist() == [0.5, 1.0]
+    assert right_answers([sound], [Verdict(np.zeros(3), {})]).tolist() == [0.0], "it always names a step"
     with pytest.raises(ValueError, match="has no label"):
-        answer_of(make("A"))
+        option_of(make("A"))
 
 
 def test_f1_is_the_harmonic_mean_of_the_two_accuracies():
