@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from pipeline.config import Config
+from pipeline.errors import UserError
 from pipeline.localize.base import Localizer
 from pipeline.localize.case import Case
 from pipeline.localize.floors import ConstantAgent, ConstantStep, Speaker, Uniform
@@ -18,7 +19,10 @@ BASELINE = "structure"
 
 @dataclass(frozen=True)
 class Context:
-    """What a localizer may need. Making one is cheap: engines start with the first case that is judged or learned."""
+    """What a localizer may need. Making one is cheap: engines start with the first case that is judged or learned.
+
+    A localizer's `name` is the one that it is listed by.
+    """
 
     config: Config
 
@@ -40,28 +44,39 @@ class Cuts(Protocol):
         ...
 
 
-LOCALIZERS: tuple[Callable[[Context], Localizer], ...] = (
-    lambda _: Uniform(),
-    lambda _: ConstantStep("start"),
-    lambda _: ConstantStep("end"),
-    lambda _: ConstantAgent(),
-    lambda _: Speaker("first"),
-    lambda _: Speaker("last"),
-    lambda _: Speaker("most talkative"),
-    lambda _: StructureRanker(),
-)
+Make = Callable[[Context], Localizer]
 
-CHECKERS: tuple[Callable[[Context], Localizer], ...] = (
-    lambda _: UniformChecker(),
-    lambda _: StructureChecker(),
-)
+LOCALIZERS: dict[str, Make] = {
+    "random": lambda _: Uniform(),
+    "constant step from start": lambda _: ConstantStep("start"),
+    "constant step from end": lambda _: ConstantStep("end"),
+    "constant agent": lambda _: ConstantAgent(),
+    "first speaker": lambda _: Speaker("first"),
+    "last speaker": lambda _: Speaker("last"),
+    "most talkative speaker": lambda _: Speaker("most talkative"),
+    BASELINE: lambda _: StructureRanker(),
+}
+"""By name, floors first. Those that are `Shipped` come with their weights, the others unfitted."""
+
+CHECKERS: dict[str, Make] = {
+    "random": lambda _: UniformChecker(),
+    BASELINE: lambda _: StructureChecker(),
+}
+"""The same for solutions: their verdicts also say how likely it is that no step is wrong."""
 
 
-def localizers(context: Context) -> list[Localizer]:
-    """All localizers, floors first. Those that are `Shipped` come with their weights, the others unfitted."""
-    return [make(context) for make in LOCALIZERS]
+def localizers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
+    """Those asked for (none: all) in the order of the list, and always the baseline."""
+    return _made(LOCALIZERS, context, names)
 
 
-def checkers(context: Context) -> list[Localizer]:
-    """All that judge solutions: their verdicts say how likely it is that no step is wrong. Floors first."""
-    return [make(context) for make in CHECKERS]
+def checkers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
+    """The same for solutions."""
+    return _made(CHECKERS, context, names)
+
+
+def _made(there: Mapping[str, Make], context: Context, names: Sequence[str]) -> list[Localizer]:
+    for name in names:
+        if name not in there:
+            raise UserError(f"--localizer {name!r}: there is none of that name; there are: {', '.join(there)}")
+    return [make(context) for name, make in there.items() if not names or name in names or name == BASELINE]

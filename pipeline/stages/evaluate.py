@@ -117,7 +117,7 @@ def evaluate(
     """
     known = [_shown(case, choices) for case in cases if labelled_place(case) is not None]
     notes = [] if len(known) == len(cases) else [f"{len(cases) - len(known)} logs have no label: left out"]
-    chosen = _chosen(localizers(context), choices.names)
+    chosen = localizers(context, choices.names)
     kept = _unseen(chosen, known, choices, notes)
     if held_to is not None:
         kept &= np.array([case.case_id in held_to.labels for case in known])
@@ -148,7 +148,7 @@ def evaluate_solutions(context: Context, cases: Sequence[Case], choices: Choices
     """
     known = [_shown(case, choices) for case in cases if case.sound or labelled_place(case) is not None]
     notes = [] if len(known) == len(cases) else [f"{len(cases) - len(known)} solutions have no label: left out"]
-    chosen = _chosen(checkers(context), choices.names)
+    chosen = checkers(context, choices.names)
     kept = _unseen(chosen, known, choices, notes)
     asked = [case for case, keep in zip(known, kept, strict=True) if keep]
     sound = np.array([case.sound for case in asked])
@@ -230,15 +230,6 @@ def _pick(cases: Sequence[Case], group: _Group) -> list[Case]:
 
 def _shown(case: Case, choices: Choices) -> Case:
     return replace(case, reference=None) if choices.without_reference else case
-
-
-def _chosen(there: Sequence[Localizer], names: Sequence[str]) -> list[Localizer]:
-    """Those asked for, in the order of the list, and always the baseline."""
-    known = [one.name for one in there]
-    for name in names:
-        if name not in known:
-            raise UserError(f"--localizer {name!r}: there is none of that name; there are: {', '.join(known)}")
-    return [one for one in there if not names or one.name in names or one.name == BASELINE]
 
 
 def _unseen(

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline import cli
+from pipeline.config import Config
 from pipeline.localize import load
 from pipeline.localize.base import Verdict
 
@@ -176,7 +177,7 @@ def test_shipped_weights_are_judged_on_questions_that_they_have_not_seen(run, lo
 
     seen = frozenset(question_id(f"Named question {i}?") for i in range(3))
     known = Known(trained_on=seen, at=1)
-    monkeypatch.setattr(load, "LOCALIZERS", (*load.LOCALIZERS, lambda _: known))
+    monkeypatch.setitem(load.LOCALIZERS, "known", lambda _: known)
     answer = run("who-and-when", logs, "-l", "known", "--without-reference", "--format", "json")
     assert known.fits == []
     assert answer.rows["known", "all"]["n"] == answer.rows["structure", "all"]["n"] == 11
@@ -195,7 +196,7 @@ def test_nothing_left_to_evaluate_on_is_an_error_with_its_cure(run, logs, monkey
 
     names = [*(f"Named question {i}?" for i in range(8)), *(f"Role question {i}?" for i in range(6))]
     known = Known(trained_on=frozenset(map(question_id, names)))
-    monkeypatch.setattr(load, "LOCALIZERS", (*load.LOCALIZERS, lambda _: known))
+    monkeypatch.setitem(load.LOCALIZERS, "known", lambda _: known)
     answer = run("who-and-when", logs, "-l", "known")
     assert answer.code == 2
     assert "nothing is left to evaluate on; --cross-validate" in answer.err
@@ -244,3 +245,9 @@ def test_wrong_usage_is_one_line_with_its_cure(run, logs, tmp_path, arguments, s
     assert answer.code == 2
     assert said in answer.err
     assert answer.err.strip().count("\n") == 0
+
+
+def test_every_localizer_has_the_name_that_it_is_asked_for_by():
+    context = load.Context(Config())
+    assert [one.name for one in load.localizers(context)] == list(load.LOCALIZERS)
+    assert [one.name for one in load.checkers(context)] == list(load.CHECKERS)
