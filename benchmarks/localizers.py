@@ -1,18 +1,18 @@
 """Does a localizer find the step that matters? Alternatives at its step against alternatives at a random step.
 
-    .venv/bin/python benchmarks/localizers.py --run RUN [--run RUN ...] [--alternatives 4]
+    .venv/bin/python benchmarks/localizers.py --run RUN [--run RUN ...] [--alternatives 4] [--others 2]
 
 Takes the first errors that `apportion annotate` found in the failures of some runs, and locates the same failures by
-the other localizer. For every located failure the same agent rewrites the located step and a uniformly random step of
-the same log, equally often, with seeds that no localizer has seen; every rewrite is continued to the end and verified.
-Printed, for each: failures located, the share of rewrites that turn the outcome at its step and at the random step,
+the other localizer. For every located failure the same agent rewrites the located step (`--alternatives` times) and
+every other step of the log (`--others` times each), with seeds that no localizer has seen; every rewrite is continued
+to the end and verified. What a uniformly random step does is the mean over all steps of the log, its exact expectation.
+Printed, for each: failures located, the share of rewrites that turn the outcome at its step and at a random step,
 their paired difference with a 95 % bootstrap interval over runs and failures; and, of the runs that were repaired, the
 tokens spent on a confirmed repair.
 """
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +45,7 @@ def main(
     run: Annotated[list[str], typer.Option(help="An annotated run; repeatable.")],
     data: Path = Path("data"),
     alternatives: int = 4,
+    others: int = 2,
     seed: int = 1,
 ) -> None:
     """Measure the localizers on the failures of annotated runs."""
@@ -53,7 +54,7 @@ def main(
     for one in run:
         manifest = Store(data / "runs").manifest(one) or {}
         config = load_config(None, (), manifest.get("config"))
-        for name, found in measure(config, one, alternatives, seed).items():
+        for name, found in measure(config, one, alternatives, others, seed).items():
             if found.shape[1]:
                 shares.setdefault(name, []).append(found)
     shown = Table("localizer", "located", "turned there", "at a random step", "paired difference", title=", ".join(run))
@@ -75,8 +76,8 @@ def _quoted(runs: list[str]) -> str:
     return ", ".join(f"'{one}'" for one in runs)
 
 
-def measure(config: Config, run: str, number: int, seed: int) -> dict[str, NDArray[np.float64]]:
-    """By localizer: shares of turned outcomes, shape (2, failures), at the located and at a random step."""
+def measure(config: Config, run: str, number: int, others: int, seed: int) -> dict[str, NDArray[np.float64]]:
+    """By localizer: shares of turned outcomes, shape (2, failures), at the located step and at a random one."""
     from pipeline.stages.bench import Bench
     from pipeline.stages.failures import by_value, failures_of, plan
 
@@ -92,20 +93,20 @@ def measure(config: Config, run: str, number: int, seed: int) -> dict[str, NDArr
     looked = [logs[name] for name in dict.fromkeys(row["trajectory_id"] for row in told)]
     if value_drop.NAME not in steps:
         steps[value_drop.NAME] = [(one.log, one.step) for one in by_value(bench, looked, []) if one.step is not None]
-    rng = random.Random(seed)
-    anywhere = {log.trajectory_id: rng.choice(log.turns) for log in looked}
-    arms: dict[tuple[str, int], Log] = {}
+    most: dict[tuple[str, int], int] = {}
     for located in steps.values():
         for log, step in located:
-            arms[log.trajectory_id, step] = arms[log.trajectory_id, anywhere[log.trajectory_id]] = log
-    asked = [branch(log, step, "benchmark", n, seed) for (_, step), log in arms.items() for n in range(number)]
-    verdicts = np.array([bool(success) for _, success in bench.judge("rewrites", asked)], float)
-    turned = dict(zip(arms, verdicts.reshape(-1, number).mean(axis=1), strict=True))
+            for turn in log.turns:
+                key = log.trajectory_id, turn
+                most[key] = max(most.get(key, 0), number if turn == step else others)
+    asked = [branch(logs[name], turn, "benchmark", n, seed) for (name, turn), k in most.items() for n in range(k)]
+    verdicts = iter(bench.judge("rewrites", asked))
+    turned = {key: float(np.mean([bool(next(verdicts)[1]) for _ in range(k)])) for key, k in most.items()}
     return {
         name: np.array(
             [
                 [turned[log.trajectory_id, step] for log, step in located],
-                [turned[log.trajectory_id, anywhere[log.trajectory_id]] for log, _ in located],
+                [np.mean([turned[log.trajectory_id, turn] for turn in log.turns]) for log, _ in located],
             ]
         )
         for name, located in steps.items()
