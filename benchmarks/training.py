@@ -109,7 +109,8 @@ def by_task(data: Path, run: str) -> NDArray[np.float64]:
     """Success share of every task of a run, in the order of the tasks."""
     rows: list[dict[str, Any]] = query(
         data / "runs",
-        f"SELECT avg(success::INT) AS rate FROM trajectories WHERE run_id = '{run}' GROUP BY task_id ORDER BY task_id",
+        f"SELECT avg(success::INT) AS rate FROM trajectories WHERE run_id = '{run}' AND origin = 'sampled' "
+        "GROUP BY task_id ORDER BY task_id",
     ).to_pylist()
     return np.array([row["rate"] for row in rows])
 

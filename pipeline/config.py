@@ -179,7 +179,7 @@ class TrainConfig(_Section):
     beta: float = Field(0.0, ge=0)
     """GRPO: weight of the KL to the reference policy."""
     dpo_beta: float = Field(0.1, gt=0)
-    dpo_epochs: int = Field(6, ge=1)
+    dpo_epochs: int = Field(3, ge=1)
     """Passes over the pairs, of which there are fewer than sequences."""
     margin: bool = False
     """DPO: ask each pair for its margin (the rise of the success share) beyond being in the right order."""
