@@ -44,8 +44,11 @@ class Ranker:
         return np.asarray(scores - top - np.log(np.exp(scores - top).sum()))
 
 
-def fit(cases: Sequence[Options], l2: float = 1.0) -> Ranker:
-    """The ranker that makes the chosen options likeliest. Columns must be finite and the same in every case."""
+def fit(cases: Sequence[Options], l2: float | Floats = 1.0) -> Ranker:
+    """The ranker that makes the chosen options likeliest. Columns must be finite and the same in every case.
+
+    `l2` is one precision for all columns or one a column: the larger, the nearer its weight is held to 0.
+    """
     known = [one for one in cases if one.chosen is not None]
     columns = cases[0].x.shape[1] if cases else 0
     if not known:
@@ -59,21 +62,22 @@ def fit(cases: Sequence[Options], l2: float = 1.0) -> Ranker:
     chosen = starts + np.array([one.chosen for one in known])
     weight = np.array([one.weight for one in known])
     beta = np.zeros(columns)
+    prior = np.broadcast_to(np.asarray(l2, dtype=float), (columns,))
 
     def loss_and_p(at: Floats) -> tuple[float, Floats]:
         scores = rows @ at
         scores = scores - np.maximum.reduceat(scores, starts)[case]
         odds = np.exp(scores)
         total = np.add.reduceat(odds, starts)
-        loss = float(weight @ (np.log(total) - scores[chosen]) + 0.5 * l2 * at @ at)
+        loss = float(weight @ (np.log(total) - scores[chosen]) + 0.5 * at @ (prior * at))
         return loss, odds / total[case]
 
     loss, p = loss_and_p(beta)
     for _ in range(_STEPS):
         mean = np.add.reduceat(p[:, None] * rows, starts)
-        gradient = l2 * beta - weight @ (rows[chosen] - mean)
+        gradient = prior * beta - weight @ (rows[chosen] - mean)
         centred = rows - mean[case]
-        hessian = centred.T @ ((weight[case] * p)[:, None] * centred) + (l2 + 1e-9) * np.eye(columns)
+        hessian = centred.T @ ((weight[case] * p)[:, None] * centred) + np.diag(prior + 1e-9)
         step = np.linalg.solve(hessian, gradient)
         slope = float(gradient @ step)
         if slope < _TOLERANCE:
