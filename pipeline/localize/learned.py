@@ -1,0 +1,175 @@
+"""The learned localizer: a ranker over steps on all signals, and on top of it one over agents.
+
+Steps: log p(step | log) of a conditional logit over the signals' columns, `pipeline.localize.ranker`, every weight
+held near 0 by the same prior. Agents: a second conditional logit over what the first says of each agent's steps (the
+sum and the largest of their probabilities, in logs), the agent's share of the talk, and its role; the labelled agent
+is not always the one who speaks at the labelled step.
+
+Status: ours. Degenerate: before it has learned, every step and agent is equally likely; a log of one step or agent
+has only one answer. A log without steps gets an empty verdict.
+Cost: the signals'; the rankers themselves take milliseconds a log.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import UserError
+from pipeline.localize.base import Verdict
+from pipeline.localize.case import Case
+from pipeline.localize.features import Features
+from pipeline.localize.ranker import Options, Ranker, fit
+from pipeline.localize.signals.base import is_talk
+from pipeline.localize.signals.roles import ROLES, role_of
+
+Floats = NDArray[np.float64]
+
+STEP_PRIOR = 20.0
+AGENT_PRIOR = 5.0
+"""Precisions of the Gaussian priors on the weights."""
+_PARTS = 5
+AGENT_COLUMNS = ("sum", "top", "messages", "talk", "written", "opens", *ROLES)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """Rankers over steps and agents. `trained_on` holds the ids of the questions that the weights have seen."""
+
+    features: Features
+    steps: Ranker | None = None
+    agents: Ranker | None = None
+    trained_on: frozenset[str] = frozenset()
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    name: str = "learned"
+
+    def fit(self, cases: Sequence[Case]) -> Learned:
+        """A copy that has learned from labelled cases; cases without a label are left out.
+
+        The agents' ranker learns from verdicts on steps that were made without the log's own question.
+        """
+        known = [case for case in cases if case.label is not None and case.steps]
+        if not known:
+            return replace(self, steps=None, agents=None, trained_on=frozenset())
+        options = [_options(case, x) for case, x in zip(known, self.features.of(known), strict=True)]
+        part = _parts(known)
+        seen: list[Options] = []
+        for number in range(max(part) + 1):
+            rest = fit([one for one, p in zip(options, part, strict=True) if p != number], STEP_PRIOR)
+            for case, one, p in zip(known, options, part, strict=True):
+                if p == number and case.label is not None:
+                    names = case.agents
+                    chosen = names.index(case.label.agent) if case.label.agent in names else None
+                    seen.append(Options(agent_columns(case, _log_p(rest, one.x)), chosen))
+        return replace(
+            self,
+            steps=fit(options, STEP_PRIOR),
+            agents=fit(seen, AGENT_PRIOR),
+            trained_on=frozenset(case.question_id for case in known),
+            figures={},
+        )
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        """One verdict a case, in order, as log-probabilities of its steps and of its agents."""
+        return [self._verdict(case, x) for case, x in zip(cases, self.features.of(cases), strict=True)]
+
+    def _verdict(self, case: Case, x: Floats) -> Verdict:
+        if not case.steps:
+            return Verdict(np.zeros(0), {})
+        steps = _log_p(self.steps, x)
+        agents = _log_p(self.agents, agent_columns(case, steps))
+        return Verdict(steps, dict(zip(case.agents, agents.tolist(), strict=True)))
+
+    def save(self, path: Path) -> None:
+        """Weights, what they belong to and what they have seen, as JSON."""
+        if self.steps is None or self.agents is None:
+            raise ValueError("nothing has been learned yet")
+        record = {
+            "format": 1,
+            "signals": {signal.name: signal.version for signal in self.features.signals},
+            "scorer": self.features.fingerprint if self.features.needs_model else None,
+            "steps": dict(zip(self.features.columns, self.steps.weights.tolist(), strict=True)),
+            "agents": dict(zip(AGENT_COLUMNS, self.agents.weights.tolist(), strict=True)),
+            "trained_on": sorted(self.trained_on),
+            "figures": dict(self.figures),
+        }
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path, features: Features) -> Learned:
+        """The localizer of a weights file. Raises UserError where the file is none, or is for other columns."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            versions, scorer = dict(record["signals"]), record["scorer"]
+            steps, agents = _weights(record["steps"]), _weights(record["agents"])
+            trained = frozenset(map(str, record["trained_on"]))
+            figures = dict(record["figures"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: no weights of a learned localizer ({error})") from error
+        if (
+            list(steps) != features.columns
+            or list(agents) != list(AGENT_COLUMNS)
+            or versions != {signal.name: signal.version for signal in features.signals}
+        ):
+            raise UserError(f"{path}: its weights are for other signals than these; train them anew")
+        if features.needs_model and scorer != features.fingerprint:
+            raise UserError(
+                f"{path}: its weights were learned with another scorer than this model; use that model, train the "
+                "weights anew, or use weights that need no scorer"
+            )
+        return cls(
+            features, Ranker(np.array(list(steps.values()))), Ranker(np.array(list(agents.values()))), trained, figures
+        )
+
+
+def agent_columns(case: Case, log_p: Floats) -> Floats:
+    """What is known of each agent, shape (agents, columns), from the log-probabilities of the steps."""
+    rows = []
+    written = sum(len(step.text) for step in case.steps)
+    talk = sum(map(is_talk, case.steps))
+    for agent in case.agents:
+        mine = [i for i, step in enumerate(case.steps) if step.agent == agent]
+        own = log_p[mine]
+        roles = [role_of(case.steps[i]) for i in mine]
+        rows.append(
+            [
+                float(np.logaddexp.reduce(own)),
+                float(own.max()),
+                len(mine) / len(case.steps),
+                sum(is_talk(case.steps[i]) for i in mine) / max(1, talk),
+                sum(len(case.steps[i].text) for i in mine) / max(1, written),
+                float(mine[0] == 0),
+                *(float(roles[0] == kind) for kind in ROLES),
+            ]
+        )
+    return np.array(rows)
+
+
+def _log_p(ranker: Ranker | None, x: Floats) -> Floats:
+    return ranker.log_p(x) if ranker is not None else np.full(len(x), -math.log(len(x)))
+
+
+def _options(case: Case, x: Floats) -> Options:
+    assert case.label is not None
+    at = next((i for i, step in enumerate(case.steps) if step.index == case.label.step), None)
+    return Options(x, at)
+
+
+def _parts(cases: Sequence[Case]) -> list[int]:
+    """A part for every case, equal for equal questions."""
+    places = {question: i for i, question in enumerate(sorted({case.question_id for case in cases}))}
+    return [places[case.question_id] % _PARTS for case in cases]
+
+
+def _weights(record: Mapping[str, Any]) -> dict[str, float]:
+    weights = {str(name): float(weight) for name, weight in record.items()}
+    if not all(map(math.isfinite, weights.values())):
+        raise ValueError("a weight is no finite number")
+    return weights
