@@ -32,20 +32,6 @@ _NO_VIEW = View((), (), 0.0, 0)
 
 
 @dataclass
-class Usage:
-    """What scoring has cost so far: tokens computed, and tokens of text before and after the cut to the window."""
-
-    computed: int = 0
-    whole: int = 0
-    kept: int = 0
-
-    @property
-    def share_cut(self) -> float:
-        """Share of the logs' text that the scorer did not see."""
-        return 1 - self.kept / self.whole if self.whole else 0.0
-
-
-@dataclass
 class Features:
     """Signals over cases. `engine` starts the scorer, at the first need; `fingerprint` is what it will answer to.
 
@@ -57,7 +43,8 @@ class Features:
     fingerprint: str = ""
     cache: Path | None = None
     progress: Progress | None = None
-    usage: Usage = field(default_factory=Usage)
+    computed: int = 0
+    """Tokens that the scorer has computed so far."""
     _known: dict[str, Floats] = field(default_factory=dict, repr=False)
 
     @property
@@ -85,6 +72,14 @@ class Features:
                 _write(self._file, self.columns, self._known)
         return [self._known[key] for key in keys]
 
+    def cut_share(self, cases: Sequence[Case]) -> float:
+        """Share of the cases' tokens that the scorer does not see; 0 where none is asked."""
+        if not self.needs_model or self.engine is None or not cases:
+            return 0.0
+        tokenizer = self.engine().tokenizer
+        views = [view_of(case, tokenizer) for case in cases]
+        return sum(view.share_cut * view.tokens for view in views) / max(1, sum(view.tokens for view in views))
+
     @property
     def _file(self) -> Path | None:
         if self.cache is None:
@@ -109,9 +104,7 @@ class Features:
                 for case, view in zip(cases, views, strict=True)
             ]
             scores = engine.score([one for some in asked for few in some for one in few], self.progress)
-            self.usage.computed += sum(score.prompt_tokens - score.cached_tokens for score in scores)
-            self.usage.whole += sum(view.tokens for view in views)
-            self.usage.kept += round(sum(view.tokens * (1 - view.share_cut) for view in views))
+            self.computed += sum(score.prompt_tokens - score.cached_tokens for score in scores)
         left = iter(scores)
         return [
             np.concatenate(

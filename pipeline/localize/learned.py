@@ -1,9 +1,9 @@
 """The learned localizer: a ranker over steps on all signals, and on top of it one over agents.
 
-Steps: log p(step | log) of a conditional logit over the signals' columns, `pipeline.localize.ranker`, every weight
-held near 0 by the same prior. Agents: a second conditional logit over what the first says of each agent's steps (the
-sum and the largest of their probabilities, in logs), the agent's share of the talk, and its role; the labelled agent
-is not always the one who speaks at the labelled step.
+Steps: log p(step | log) of conditional logits over the signals' columns, averaged over parts of the columns
+(`pipeline.localize.subspaces`). Agents: a second conditional logit over what the first says of each agent's steps (the
+sum and the largest of their probabilities, in logs) and the agent's role; the labelled agent is not always the one who
+speaks at the labelled step.
 
 Status: ours. Degenerate: before it has learned, every step and agent is equally likely; a log of one step or agent
 has only one answer. A log without steps gets an empty verdict.
@@ -27,16 +27,18 @@ from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
 from pipeline.localize.features import Features
 from pipeline.localize.ranker import Options, Ranker, fit
-from pipeline.localize.signals.base import is_talk
 from pipeline.localize.signals.roles import ROLES, role_of
+from pipeline.localize.subspaces import fit_averaged
 
 Floats = NDArray[np.float64]
 
-STEP_PRIOR = 20.0
-AGENT_PRIOR = 5.0
-"""Precisions of the Gaussian priors on the weights."""
+AGENT_COLUMNS = ("sum", "top", *ROLES)
+STEP_PRIOR = 3.0
+AGENT_PRIOR = np.array([0.5, 0.5, *(20.0 for _ in ROLES)])
+"""Precisions of the Gaussian priors on the weights: what the steps say of an agent is trusted more than its role."""
+ALWAYS = "turns"
+"""The signal whose columns every member of the steps' ranker sees."""
 _PARTS = 5
-AGENT_COLUMNS = ("sum", "top", "messages", "talk", "written", "opens", *ROLES)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Learned:
         part = _parts(known)
         seen: list[Options] = []
         for number in range(max(part) + 1):
-            rest = fit([one for one, p in zip(options, part, strict=True) if p != number], STEP_PRIOR)
+            rest = self._fit_steps([one for one, p in zip(options, part, strict=True) if p != number])
             for case, one, p in zip(known, options, part, strict=True):
                 if p == number and case.label is not None:
                     names = case.agents
@@ -70,7 +72,7 @@ class Learned:
                     seen.append(Options(agent_columns(case, _log_p(rest, one.x)), chosen))
         return replace(
             self,
-            steps=fit(options, STEP_PRIOR),
+            steps=self._fit_steps(options),
             agents=fit(seen, AGENT_PRIOR),
             trained_on=frozenset(case.question_id for case in known),
             figures={},
@@ -79,6 +81,14 @@ class Learned:
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict a case, in order, as log-probabilities of its steps and of its agents."""
         return [self._verdict(case, x) for case, x in zip(cases, self.features.of(cases), strict=True)]
+
+    def cut_share(self, cases: Sequence[Case]) -> float:
+        """Share of the logs' text that a scorer did not see; 0 where the signals ask none."""
+        return self.features.cut_share(cases)
+
+    def _fit_steps(self, options: Sequence[Options]) -> Ranker:
+        always = np.array([column.split(".")[0] == ALWAYS for column in self.features.columns])
+        return fit_averaged(options, STEP_PRIOR, always)
 
     def _verdict(self, case: Case, x: Floats) -> Verdict:
         if not case.steps:
@@ -132,23 +142,11 @@ class Learned:
 def agent_columns(case: Case, log_p: Floats) -> Floats:
     """What is known of each agent, shape (agents, columns), from the log-probabilities of the steps."""
     rows = []
-    written = sum(len(step.text) for step in case.steps)
-    talk = sum(map(is_talk, case.steps))
     for agent in case.agents:
         mine = [i for i, step in enumerate(case.steps) if step.agent == agent]
-        own = log_p[mine]
-        roles = [role_of(case.steps[i]) for i in mine]
-        rows.append(
-            [
-                float(np.logaddexp.reduce(own)),
-                float(own.max()),
-                len(mine) / len(case.steps),
-                sum(is_talk(case.steps[i]) for i in mine) / max(1, talk),
-                sum(len(case.steps[i].text) for i in mine) / max(1, written),
-                float(mine[0] == 0),
-                *(float(roles[0] == kind) for kind in ROLES),
-            ]
-        )
+        role = role_of(case.steps[mine[0]])
+        summed, top = float(np.logaddexp.reduce(log_p[mine])), float(log_p[mine].max())
+        rows.append([summed, top, *(float(role == kind) for kind in ROLES)])
     return np.array(rows)
 
 
