@@ -27,6 +27,7 @@ from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
 from pipeline.localize.features import Features
 from pipeline.localize.ranker import Options, Ranker, fit
+from pipeline.localize.signals import TEXT
 from pipeline.localize.signals.roles import ROLES, role_of
 from pipeline.localize.subspaces import fit_averaged
 
@@ -38,6 +39,7 @@ AGENT_PRIOR = np.array([0.5, 0.5, *(20.0 for _ in ROLES)])
 """Precisions of the Gaussian priors on the weights: what the steps say of an agent is trusted more than its role."""
 ALWAYS = "turns"
 """The signal whose columns every member of the steps' ranker sees."""
+WEIGHTS = Path(__file__).parent / "weights" / "text.json"
 _PARTS = 5
 
 
@@ -137,6 +139,11 @@ class Learned:
         return cls(
             features, Ranker(np.array(list(steps.values()))), Ranker(np.array(list(agents.values()))), trained, figures
         )
+
+
+def shipped(cache: Path | None = None) -> Learned:
+    """The localizer with the weights that come with the project; `cache` is a folder for its signals."""
+    return Learned.load(WEIGHTS, Features(TEXT, cache=cache))
 
 
 def agent_columns(case: Case, log_p: Floats) -> Floats:

@@ -11,6 +11,7 @@ from pipeline.errors import UserError
 from pipeline.localize.base import Localizer
 from pipeline.localize.case import Case
 from pipeline.localize.floors import ConstantAgent, ConstantStep, Speaker, Uniform
+from pipeline.localize.learned import shipped
 from pipeline.localize.outline import StructureChecker, StructureRanker, UniformChecker
 
 BASELINE = "structure"
@@ -55,6 +56,7 @@ LOCALIZERS: dict[str, Make] = {
     "last speaker": lambda _: Speaker("last"),
     "most talkative speaker": lambda _: Speaker("most talkative"),
     BASELINE: lambda _: StructureRanker(),
+    "learned": lambda _: shipped(),
 }
 """By name, floors first. Those that are `Shipped` come with their weights, the others unfitted."""
 
