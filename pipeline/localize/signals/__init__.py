@@ -1,4 +1,4 @@
-"""What each step of a log tells of its being the decisive error: one signal a file, all of them columns of one table."""
+"""What each step of a log tells of its being the decisive error: one signal a file, all columns of one table."""
 
 from __future__ import annotations
 

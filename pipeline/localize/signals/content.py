@@ -31,9 +31,7 @@ CONCLUDES = re.compile(
     r"the answer",
     re.I,
 )
-ASKS = re.compile(
-    r"please (?:provide|share|confirm|verify|execute|let me know)|could you|can you|\?\s*$", re.I | re.M
-)
+ASKS = re.compile(r"please (?:provide|share|confirm|verify|execute|let me know)|could you|can you|\?\s*$", re.I | re.M)
 PLANS = re.compile(
     r"to (?:solve|address|verify|determine|find|answer)|we (?:will|need to|should)|steps?:|let['’]s (?:start|begin|"
     r"proceed)|step 1|first,",

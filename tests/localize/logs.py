@@ -1,0 +1,15 @@
+"""Small logs for the tests of signals and of what learns from them."""
+
+from __future__ import annotations
+
+from pipeline.localize.case import Case, Label, Step
+
+
+def case(*said: tuple[str, str], question: str = "How many?", label: Label | None = None, **more: object) -> Case:
+    """A log of (agent, text) in order; "A -> B" as agent addresses B."""
+    steps = []
+    for index, (agent, text) in enumerate(said):
+        name, _, recipient = agent.partition(" -> ")
+        steps.append(Step(index, name, "assistant", recipient or None, text))
+    fields = {"reference": "7", "answer": None, "source": "test"} | more
+    return Case(case_id=f"c-{question}", question=question, steps=tuple(steps), label=label, **fields)  # type: ignore[arg-type]
