@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline import cli_audit, cli_evaluate, cli_train
+from pipeline import cli_audit, cli_evaluate, cli_inject, cli_train
 from pipeline.cli_common import As, ConfigFile, DryRun, Format, Run, Sets, config_of_run, configured, printed, say
 from pipeline.cli_runs import runs_app
 
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.add_typer(runs_app, name="runs")
 cli_audit.add_to(app)
 cli_evaluate.add_to(app)
+cli_inject.add_to(app)
 cli_train.add_to(app)
 
 

@@ -160,6 +160,15 @@ class FailuresConfig(_Section):
     """Look at so many failures of each shard at most."""
 
 
+class InjectConfig(_Section):
+    kinds: list[Literal["wrong_number", "wrong_tool_input", "dropped_fact", "contradiction"]] = Field(
+        ["wrong_number", "wrong_tool_input", "dropped_fact", "contradiction"], min_length=1
+    )
+    """Kinds of errors that are planted."""
+    each: int = Field(4, ge=1)
+    """Faults planted in one success at most, each in a run of its own."""
+
+
 class AdvantagesConfig(_Section):
     method: Literal["grpo", "rloo", "dr_mas", "sharp", "shapley", "success_failure"] = "grpo"
     unit: Literal["agent", "message"] = "agent"
@@ -224,6 +233,7 @@ class Config(_Section):
     annotate: AnnotateConfig = AnnotateConfig()
     audit: AuditConfig = AuditConfig()
     failures: FailuresConfig = FailuresConfig()
+    inject: InjectConfig = InjectConfig()
     advantages: AdvantagesConfig = AdvantagesConfig()
     train: TrainConfig = TrainConfig()
     export: ExportConfig = ExportConfig()

@@ -1,0 +1,55 @@
+"""The verb that plants errors in successes, so that there are failures whose wrong step is known: `inject`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipeline.cli_common import ConfigFile, DryRun, Format, Run, Sets, config_of_run, printed, say
+
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--kind", help="wrong_number, wrong_tool_input, dropped_fact or contradiction; default: all."),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.command()(inject)
+
+
+def inject(
+    config: ConfigFile = None, sets: Sets = None, run: Run = None, kind: Kinds = None, dry_run: DryRun = False
+) -> None:
+    """Plant an error of a known kind at a known step of successes, and play each run on to its end."""
+    from pipeline.stages.inject import plan, planned
+
+    chosen = [f"inject.kinds={kind}"] if kind else []
+    resolved, run = config_of_run(config, [*(sets or ()), *chosen], run)
+    made = plan(resolved, run)
+    if dry_run:
+        count = sum(1 for shard in made.pending for _ in planned(made, shard))
+        say(
+            f"run {run}: {len(made.pending)} of {len(made.shards)} shards to do, {count:,} faults to plant, "
+            "each continued from its step to the end"
+        )
+        return
+    from flows.common import light
+    from flows.inject import inject as flow
+    from pipeline.progress import Bars
+
+    with Bars(), light():
+        now = flow(resolved, run)
+    say(
+        f"run {run}: of the faults planted now, {now.failed} made the team fail and are labelled failures; "
+        f"{now.recovered} were overcome, {now.undecided} left no verdict"
+    )
+    printed(resolved, _FAULTS_SQL.format(run=run), Format.TABLE)
+
+
+_FAULTS_SQL = (
+    "SELECT fault_kind, fault_agent, count(*) AS planted, count(*) FILTER (NOT success) AS failed, "
+    "count(*) FILTER (success) AS overcome FROM trajectories WHERE run_id = '{run}' AND origin = 'injected' "
+    "GROUP BY ALL ORDER BY fault_kind, fault_agent"
+)

@@ -1,0 +1,118 @@
+"""Stage: successes of a run -> the same runs with one planted error each, continued to the end, shard by shard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.config import Config
+from pipeline.errors import UserError
+from pipeline.failures.log import Log, branch
+from pipeline.ids import digest
+from pipeline.localize.faults import Fault, faults, pool
+from pipeline.sampling import message_rows
+from pipeline.stages.bench import Bench, check_conditions, logs_of
+from pipeline.stages.common import ALGORITHM_VERSION
+from pipeline.stages.sample import policy_of, writer
+from pipeline.store import Store
+
+TABLES = ("messages", "trajectories")
+PREFIX = "inject-"
+"""No stage takes these shards for rollouts of the team's own: see `SPOKEN` of the annotate stage."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The successes of one shard of sampled trajectories."""
+
+    source: str
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        return f"{PREFIX}{self.source}"
+
+
+@dataclass(frozen=True)
+class InjectPlan:
+    """What `inject` would do."""
+
+    config: Config
+    run: str
+    policy_id: str
+    shards: tuple[Shard, ...]
+
+    @property
+    def pending(self) -> tuple[Shard, ...]:
+        """The shards that do not stand yet."""
+        store = Store(self.config.store_root)
+        return tuple(s for s in self.shards if not store.shard_stands(self.run, s.name, s.fingerprint, TABLES))
+
+
+@dataclass(frozen=True)
+class Injected:
+    """What came of the faults of one shard: `failed` are labelled failures, `recovered` still succeeded."""
+
+    failed: int
+    recovered: int
+    undecided: int
+    """A fault of a tool or verifier left no verdict."""
+
+    def __add__(self, other: Injected) -> Injected:
+        return Injected(self.failed + other.failed, self.recovered + other.recovered, self.undecided + other.undecided)
+
+
+def plan(config: Config, run: str) -> InjectPlan:
+    """Find the run's sampled shards; refuse imported logs and other conditions than the run's own."""
+    store = Store(config.store_root)
+    names = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
+    names = [name for name in names if name.startswith("sampled-")]
+    if not names:
+        raise UserError(
+            f"run {run!r} has no sampled rollouts, and only those can be continued: sample one (apportion sample)"
+        )
+    policy_id, _ = policy_of(config)
+    check_conditions(config, run, policy_id, "a continuation", "--run to a run that it sampled")
+    spec = [ALGORITHM_VERSION, config.inject.model_dump(mode="json"), config.sampling()]
+    shards = [Shard(name, digest([spec, store.shard_fingerprint("trajectories", run, name)])) for name in names]
+    return InjectPlan(config, run, policy_id, tuple(shards))
+
+
+def planned(plan: InjectPlan, shard: Shard) -> Iterator[tuple[Log, Fault]]:
+    """The faults of a shard, success by success. Replacements come from the words of all its trajectories."""
+    logs = list(logs_of(Store(plan.config.store_root), plan.run, shard.source))
+    names, section = pool(logs), plan.config.inject
+    for log in logs:
+        if log.trajectory["success"]:
+            for fault in faults(log, names, section.kinds, section.each, plan.config.run.seed):
+                yield log, fault
+
+
+def run_shard(plan: InjectPlan, shard: Shard) -> Injected:
+    """Plant the faults of one shard, continue all runs together and commit them, trajectories last."""
+    found = list(planned(plan, shard))
+    seed = plan.config.run.seed
+    asked = [
+        branch(log, fault.step, f"fault {fault.kind}", number, seed, text=fault.text, origin="injected")
+        for number, (log, fault) in enumerate(found)
+    ]
+    bench = Bench.open(plan.config) if asked else None
+    verdicts = [success for _, success in bench.judge("planted faults", asked)] if bench else []
+    played = bench.played if bench else []
+    write = writer(Store(plan.config.store_root), plan.run, shard.name, shard.fingerprint)
+    write("messages", [row for one, _ in played for row in message_rows(one, plan.config.sample, plan.policy_id)])
+    write(
+        "trajectories",
+        [
+            {
+                **row,
+                "rollout_index": 0,
+                "batch_index": None,
+                "fault_kind": fault.kind,
+                "fault_step": fault.step,
+                "fault_agent": fault.agent,
+            }
+            for (_, row), (_, fault) in zip(played, found, strict=True)
+        ],
+    )
+    return Injected(verdicts.count(False), verdicts.count(True), verdicts.count(None))
