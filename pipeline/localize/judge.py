@@ -1,0 +1,106 @@
+"""A language model as judge: asked which step is the wrong one, its probability of each step's number is the score.
+
+One prompt: the question, the reference where there is one, the steps with their numbers and speakers, and the question
+which is the first that is wrong. Nothing is generated: log p(number | prompt) is read for every step (and for "none"
+where asked), so the answer is always one of the options, and the same on every machine. A log beyond the window is cut
+in its longest steps, each to the same number of characters.
+
+Status: source (all-at-once prompting: Who&When, arXiv 2505.00212), ours for reading probabilities of the numbers.
+Degenerate: a log with more steps than the window holds even as single characters is judged by its last steps only; the
+others get minus infinity. Cost: one prompt a case; its options share it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.engines.base import Engine, ScoreRequest
+from pipeline.localize.base import Verdict
+from pipeline.localize.case import Case
+from pipeline.teams.render import encode, harmless, prompt_text
+
+SYSTEM = "You find the first wrong step in a record of work. Answer with its number."
+NONE = "none"
+
+
+@dataclass(frozen=True)
+class GenerativeJudge:
+    """`none`: may it say that no step is wrong? `window`: prompt tokens at most; None takes the engine's."""
+
+    engine: Engine
+    none: bool = False
+    window: int | None = None
+    progress: Callable[[int], None] | None = None
+    name: str = "generative_judge"
+
+    def fit(self, cases: Sequence[Case]) -> GenerativeJudge:
+        """Nothing to learn."""
+        return self
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        """Log-probabilities of the options; an agent's score is that of its steps together."""
+        asked = [self._requests(case) for case in cases]
+        flat = [request for _, some in asked for request in some]
+        scores = iter(self.engine.score(flat, self.progress))
+        verdicts = []
+        for case, (first, some) in zip(cases, asked, strict=True):
+            log_p = [sum(next(scores).logprobs) for _ in some]
+            none = log_p.pop() if self.none and log_p else -np.inf
+            verdicts.append(_verdict(case, first, log_p, float(none)))
+        return verdicts
+
+    def prompt(self, case: Case, first: int, longest: int) -> str:
+        """The prompt with the steps from place `first`, each cut to `longest` characters."""
+        lines = [f"Question: {case.question.strip()[: max(longest, 500)]}"]
+        if case.reference:
+            lines.append(f"The right answer is: {case.reference}")
+        lines.append("Steps:")
+        lines += [
+            f"{place}. {step.agent}: {_cut(' '.join(step.text.split()), longest)}"
+            for place, step in enumerate(case.steps)
+            if place >= first
+        ]
+        ask = f' If no step is wrong, answer "{NONE}".' if self.none else ""
+        lines.append(f"Which is the number of the first step that is wrong?{ask}")
+        turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
+        return prompt_text(self.engine.tokenizer, turns)
+
+    def _requests(self, case: Case) -> tuple[int, list[ScoreRequest]]:
+        if not case.steps:
+            return 0, []
+        room = min(self.window or self.engine.max_model_len, self.engine.max_model_len) - 8
+        first, longest = 0, max(len(step.text) for step in case.steps)
+        prompt = encode(self.engine.tokenizer, [self.prompt(case, first, longest)])[0]
+        while len(prompt) > room:
+            if longest > 8:
+                longest = min(longest - 1, max(8, int(longest * 0.9 * room / len(prompt))))
+            elif first < len(case.steps) - 1:
+                first += max(1, (len(case.steps) - first) // 8)
+            else:
+                prompt = prompt[-room:]
+                break
+            prompt = encode(self.engine.tokenizer, [self.prompt(case, first, longest)])[0]
+        options = [str(place) for place in range(first, len(case.steps))] + ([NONE] if self.none else [])
+        targets = encode(self.engine.tokenizer, [harmless(self.engine.tokenizer, f"{option}\n") for option in options])
+        return first, [ScoreRequest(prompt, target) for target in targets]
+
+
+def _verdict(case: Case, first: int, log_p: Sequence[float], none: float) -> Verdict:
+    steps = np.full(len(case.steps), -np.inf)
+    steps[first:] = log_p
+    agents = dict.fromkeys(case.agents, 0.0)
+    top = max(log_p, default=0.0)
+    for step, value in zip(case.steps[first:], log_p, strict=True):
+        agents[step.agent] += float(np.exp(value - top))
+    return Verdict(steps, agents, none)
+
+
+def _cut(text: str, longest: int) -> str:
+    """The start and the end of a text that is too long."""
+    if len(text) <= longest:
+        return text
+    half = max(1, (longest - 5) // 2)
+    return f"{text[:half]} ... {text[-half:]}"
