@@ -23,6 +23,7 @@ from pipeline.tools.calculator import CalculationError, evaluate
 SOLVER = "solver"
 _MARK = re.compile(r"<<([^<>=]+)=([^<>]*)>>")
 _NUMBER = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?")
+_TRIES = 8
 _OTHER = {"+": "-", "-": "+", "*": "+", "/": "*"}
 
 
@@ -41,29 +42,41 @@ def planted(question: str, solution: str, number: int = 0, seed: int = 0) -> Cas
     if not places:
         return None
     lot = random.Random(seed_of(seed, "planted", question, number))
-    step = lot.choice(places)
-    marks = list(_MARK.finditer(lines[step]))
-    mark = lot.choice(marks)
+    for _ in range(_TRIES):
+        step = lot.choice(places)
+        texts = _with_error(lines, step, lot)
+        if texts is not None:
+            case = _case(question, texts, reference.strip(), f"planted {number}")
+            return replace(case, label=Label(step, SOLVER), sound=False)
+    return None
+
+
+def _with_error(lines: list[str], step: int, lot: random.Random) -> list[str] | None:
+    """The lines with one calculation of line `step` wrong and all later ones done again; None where one cannot be."""
+    mark = lot.choice(list(_MARK.finditer(lines[step])))
     wrong = _wrong(mark, lot)
     if wrong is None:
         return None
     changed = {mark[2].strip(): wrong}
-    first = _put(lines[step], mark, wrong)
     texts = [_MARK.sub("", line).strip() for line in lines[:step]]
-    texts.append(_MARK.sub("", first).strip())
+    texts.append(_MARK.sub("", _put(lines[step], mark, wrong)).strip())
     for line in lines[step + 1 :]:
-        texts.append(_again(line, changed))
-    case = _case(question, texts, reference.strip(), f"planted {number}")
-    return replace(case, label=Label(step, SOLVER), sound=False)
+        again = _again(line, changed)
+        if again is None:
+            return None
+        texts.append(again)
+    return texts
 
 
-def _again(line: str, changed: dict[str, str]) -> str:
+def _again(line: str, changed: dict[str, str]) -> str | None:
     """The line with every changed number in the place of its old one, and its calculations done again."""
     for mark in _MARK.finditer(line):
         expression = _swap(mark[1], changed)
         if expression != mark[1]:
             value = _value(expression)
-            if value is not None and value != mark[2].strip():
+            if value is None:
+                return None
+            if value != mark[2].strip():
                 changed[mark[2].strip()] = value
     return _swap(_MARK.sub("", line), changed).strip()
 
