@@ -51,7 +51,8 @@ def main(
 ) -> None:
     """Measure how often the planted step and agent are found."""
     hush(data)
-    logs, signals = [], {}
+    logs: list[Log] = []
+    signals: dict[str, Floats] = {}
     for one in run:
         config = load_config(None, (f"run.data={data}",), (Store(data / "runs").manifest(one) or {}).get("config"))
         found = injected(config, one)
