@@ -52,7 +52,7 @@ def main(
         asks = sum(len(case.steps) + any(c.sound for c in some) for case in some)
         with Bars() as bars, watched(bars):
             done = watcher().start(f"judging {source}", asks)
-            judge = GenerativeJudge(engine, any(case.sound for case in some), window, done)
+            judge = GenerativeJudge(lambda: engine, any(case.sound for case in some), window, done)
             verdicts = judge.judge(some)
         rows, alone = [], []
         for case, verdict in zip(some, verdicts, strict=True):

@@ -3,17 +3,16 @@
     .venv/bin/python benchmarks/process.py --bench FOLDER --gsm8k FOLDER [--model data/models/...] [--keep FOLDER]
 
 FOLDER holds ProcessBench's gsm8k.jsonl and math.jsonl; --gsm8k a train.jsonl of GSM8K, in whose solutions errors are
-planted to train a process model. Every family is fitted by cross-validation over problems (5 folds) inside each subset;
+planted to train a process model. Every family is fitted by cross-validation over the problems of both (10 folds);
 `trained` adds the planted solutions to each training fold. Printed for each family and subset: the share of wrong
 solutions whose first wrong step is named, of right ones in which none is named, their harmonic mean F1 (the benchmark's
 own figure) with a 95 % bootstrap interval over problems, and beside it the floor: the best that can be had without
-reading anything, a mixture of "none" and a constant step, with the share and the step chosen on the test cases.
+reading anything, a mixture of "none" and a constant step, chosen on the very labels that it is held to.
 """
 
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -25,17 +24,19 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import ModelConfig
+from pipeline.localize import metrics
+from pipeline.localize.base import Localizer
 from pipeline.localize.case import Case, Label, Step
-from pipeline.localize.process import arithmetic, reading, trained, value_drop
+from pipeline.localize.folds import cross_validate, folds_by_question
+from pipeline.localize.outline import StructureChecker, UniformChecker
+from pipeline.localize.process import arithmetic, reading, value_drop
 from pipeline.localize.process.planted import SOLVER, planted, sound
-from pipeline.localize.process.ranked import RankedProcess
-from pipeline.localize.process.trained import first_wrong
+from pipeline.localize.process.ranked import ProcessChecker, Signals
 from pipeline.localize.structure import structure
 from pipeline.quiet import hush
 
 Floats = NDArray[np.float64]
-FOLDS = 5
-DRAWS = 10_000
+FOLDS = 10
 console = Console(width=140)
 
 
@@ -45,7 +46,9 @@ def main(
     keep: Path,
     data: Path = Path("data"),
     solutions: Annotated[int, typer.Option(help="GSM8K solutions with a planted error, and as many without.")] = 300,
-    only: Annotated[str, typer.Option(help="Make the signals of one kind and stop: reading or value.")] = "",
+    only: Annotated[
+        str, typer.Option(help="Make the signals of one kind and stop: reading, value, or none: report what is kept.")
+    ] = "",
 ) -> None:
     """Measure the families on both subsets."""
     hush(data)
@@ -53,135 +56,63 @@ def main(
     subsets = {name: load(bench / f"{name}.jsonl") for name in ("gsm8k", "math")}
     artificial = plant(gsm8k / "train.jsonl", solutions)
     every = [*(case for cases in subsets.values() for case in cases), *artificial]
-    surprise, states = read(data, every, keep) if only in ("", "reading") else ({}, {})
-    values = value(data, every[: -len(artificial)], keep) if only in ("", "value") else {}
-    if only:
+    own = every[: len(every) - len(artificial)]
+    surprise, states = (
+        read(data, every, keep) if only in ("", "reading") else (kept(keep, "surprise"), kept(keep, "states"))
+    )
+    values = value(data, own, keep) if only in ("", "value") else kept(keep, "values")
+    if only not in ("", "none"):
         return
-    for name, cases in subsets.items():
-        report(name, cases, artificial, surprise, states, values)
+    report([case for cases in subsets.values() for case in cases], artificial, surprise, states, values)
 
 
 def report(
-    name: str, cases: list[Case], artificial: list[Case], surprise: Mapping[str, Floats],
-    states: Mapping[str, Floats], values: Mapping[str, Floats],
+    cases: list[Case], artificial: list[Case], surprise: Mapping[str, Floats], states: Mapping[str, Floats],
+    values: Mapping[str, Floats],
 ) -> None:  # fmt: skip
-    """One subset's table."""
-    outline = {case.case_id: shape(case) for case in cases}
-    sums = {case.case_id: arithmetic.arithmetic(case) for case in cases}
-    families: dict[str, list[Mapping[str, Floats]]] = {
-        "structure": [outline],
-        "arithmetic": [sums],
-        "value_drop": [values],
-        "surprise": [surprise],
-        "all four": [outline, sums, values, surprise],
-    }
-    results = {family: crossed(cases, parts, [], states) for family, parts in families.items()}
-    results["trained: planted only"] = crossed(cases, [], artificial, states, own=False)
-    results["trained: folds"] = crossed(cases, [], [], states)
-    results["trained: folds and planted"] = crossed(cases, [], artificial, states)
-    results["all, with trained"] = crossed(cases, families["all four"], artificial, states, head=True)
-    shown = Table("family", "wrong found", "right left alone", "F1", title=f"{name}: {len(cases)} solutions")
-    for family, guesses in results.items():
-        add(shown, family, cases, guesses)
-    share, step, f1 = floor(cases)
-    shown.add_row(f"floor: none in {share:.0%}, else step {step}", "", "", f"{f1:.3f}")
+    """The table of every family."""
+    outline = Signals(lambda some: {case.case_id: structure(case)[1] for case in some})
+    sums = Signals(lambda some: {case.case_id: arithmetic.arithmetic(case) for case in some})
+    value, surprised, hidden = (Signals(lambda some: {}, dict(one)) for one in (values, surprise, states))
+    wrong = tuple(artificial)
+    families: list[Localizer] = [
+        UniformChecker(),
+        StructureChecker(),
+        ProcessChecker("arithmetic", (sums,)),
+        ProcessChecker("structure and arithmetic", (outline, sums)),
+    ]
+    if values:
+        families.append(ProcessChecker("value_drop", (value,)))
+    if surprise:
+        families += [
+            ProcessChecker("surprise", (surprised,)),
+            ProcessChecker("trained: folds", (), hidden),
+            ProcessChecker("trained: folds and planted", (), hidden, wrong),
+            ProcessChecker("structure, arithmetic, surprise", (outline, sums, surprised)),
+        ]
+    if values and surprise:
+        four = (outline, sums, value, surprised)
+        families += [ProcessChecker("all four", four), ProcessChecker("all, with trained", four, hidden, wrong)]
+    folds = folds_by_question(cases, FOLDS)
+    sources = sorted({case.source for case in cases})
+    shown = Table("family", *(f"{source}: {what}" for source in sources for what in ("wrong", "right", "F1")))
+    for family in families:
+        right = metrics.right_answers(cases, cross_validate(family, cases, folds))
+        cells: list[str] = []
+        for source in sources:
+            mine = np.array([case.source == source for case in cases])
+            sound = np.array([case.sound for case in cases])[mine]
+            f1, *both = metrics.solutions(right[mine], sound, 0)
+            cells += [f"{both[0].value:.3f}", f"{both[1].value:.3f}"]
+            cells.append(f"{f1.value:.3f} [{f1.low:.3f}, {f1.high:.3f}]")
+        shown.add_row(family.name, *cells)
+    floors: list[str] = []
+    for source in sources:
+        places = [case.label.step for case in cases if case.source == source and case.label]
+        f1, share, step = metrics.best_mixture(places)
+        floors += [f"step {step}", f"none {share:.0%}", f"{f1:.3f}"]
+    shown.add_row("best mixture (floor)", *floors)
     console.print(shown)
-
-
-def crossed(
-    cases: Sequence[Case], parts: Sequence[Mapping[str, Floats]], artificial: Sequence[Case],
-    states: Mapping[str, Floats], *, own: bool = True, head: bool = False,
-) -> list[int | None]:  # fmt: skip
-    """The place named in each case by a ranker fitted on other problems; without `parts` over the head's score.
-
-    The head's scores of training cases come from folds inside the training cases.
-    """
-    fold = folds_of(cases, "outer")
-    guesses: dict[str, int | None] = {}
-    for one in range(FOLDS):
-        train = [case for case in cases if fold[case.question_id] != one]
-        test = [case for case in cases if fold[case.question_id] == one]
-        columns: list[Mapping[str, Floats]] = list(parts)
-        if head or not parts:
-            columns.append(headed(train, test, artificial, states, own))
-        signals = {case.case_id: np.concatenate([part[case.case_id] for part in columns], axis=1) for case in cases}
-        fitted = RankedProcess(signals).fit(train)
-        for case, verdict in zip(test, fitted.judge(test), strict=True):
-            guesses[case.case_id] = verdict.first_wrong
-    return [guesses[case.case_id] for case in cases]
-
-
-def headed(
-    train: Sequence[Case], test: Sequence[Case], artificial: Sequence[Case], states: Mapping[str, Floats], own: bool
-) -> dict[str, Floats]:
-    """Columns of the head: log-odds, largest flag, and the same against the case's mean."""
-    scores: dict[str, Floats] = {}
-    if own:
-        inner = folds_of(train, "inner")
-        for one in range(FOLDS):
-            rest = [case for case in train if inner[case.question_id] != one]
-            fitted = trained.fit([*rest, *artificial], states)
-            held = [case for case in train if inner[case.question_id] == one]
-            scores |= {case.case_id: fitted.score(states[case.case_id]) for case in held}
-        fitted = trained.fit([*train, *artificial], states)
-        scores |= {case.case_id: fitted.score(states[case.case_id]) for case in test}
-    else:
-        fitted = trained.fit(artificial, states)
-        scores = {case.case_id: fitted.score(states[case.case_id]) for case in [*train, *test]}
-    return {name: head_columns(score) for name, score in scores.items()}
-
-
-def head_columns(score: Floats) -> Floats:
-    """The score, its rise over the step before, the largest so far, and a flag on the first that is above 0."""
-    before = np.concatenate([[score[0]], score[:-1]])
-    top = np.arange(len(score)) == int(score.argmax())
-    first = np.zeros(len(score))
-    if (score > 0).any():
-        first[int((score > 0).argmax())] = 1.0
-    return np.column_stack([score, score - before, score - score.mean(), top, first]).astype(float)
-
-
-def shape(case: Case) -> Floats:
-    """The structure's columns that differ within one speaker's solution."""
-    names, x = structure(case)
-    wanted = ("start", "end", "place", "place²", "first", "second", "last", "length", "length_in_log", "longest")
-    return x[:, [names.index(name) for name in wanted]]
-
-
-def folds_of(cases: Sequence[Case], key: str) -> dict[str, int]:
-    """The fold of each problem."""
-    questions = sorted({case.question_id for case in cases})
-    random.Random(key).shuffle(questions)
-    return {question: place % FOLDS for place, question in enumerate(questions)}
-
-
-def add(table: Table, name: str, cases: Sequence[Case], guesses: Sequence[int | None]) -> None:
-    """A row: both shares and F1 with its interval."""
-    right = np.array([guess == first_wrong(case) for case, guess in zip(cases, guesses, strict=True)], dtype=float)
-    fine = np.array([case.sound for case in cases])
-    questions = sorted({case.question_id for case in cases})
-    place = np.array([questions.index(case.question_id) for case in cases])
-    sums = np.stack([np.bincount(place, w, len(questions)) for w in (right * ~fine, ~fine, right * fine, fine)])
-    drawn = np.random.default_rng(0).multinomial(len(questions), [1 / len(questions)] * len(questions), DRAWS) @ sums.T
-    hit, clear = drawn[:, 0] / drawn[:, 1], drawn[:, 2] / drawn[:, 3]
-    low, high = np.percentile(harmonic(hit, clear), [2.5, 97.5])
-    found, alone = right[~fine].mean(), right[fine].mean()
-    f1 = harmonic(np.array(found), np.array(alone))
-    table.add_row(name, f"{found:.3f}", f"{alone:.3f}", f"{f1:.3f} [{low:.3f}, {high:.3f}]")
-
-
-def harmonic(one: Floats, two: Floats) -> Floats:
-    """2ab / (a + b), 0 where both are 0."""
-    return np.asarray(2 * one * two / np.maximum(one + two, 1e-12))
-
-
-def floor(cases: Sequence[Case]) -> tuple[float, int, float]:
-    """Share of "none", the constant step and the F1 of the best mixture: F1 = 2qc(1-q) / (q + c(1-q)), best in q."""
-    wrong = [first_wrong(case) for case in cases if not case.sound]
-    counts = np.bincount([place for place in wrong if place is not None])
-    step, c = int(counts.argmax()), float(counts.max() / len(wrong))
-    q = np.sqrt(c) / (1 + np.sqrt(c))
-    return float(q), step, float(2 * q * c * (1 - q) / (q + c * (1 - q)))
 
 
 def load(path: Path) -> list[Case]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,8 @@ NONE = "none"
 class GenerativeJudge:
     """`none`: may it say that no step is wrong? `window`: prompt tokens at most; None takes the engine's."""
 
-    engine: Engine
+    start: Callable[[], Engine]
+    """Gives the engine, at the first case that is judged."""
     none: bool = False
     window: int | None = None
     progress: Callable[[int], None] | None = None
@@ -42,9 +44,10 @@ class GenerativeJudge:
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """Log-probabilities of the options; an agent's score is that of its steps together."""
-        asked = [self._requests(case) for case in cases]
+        engine = self.start()
+        asked = [self._requests(engine, case) for case in cases]
         flat = [request for _, some in asked for request in some]
-        scores = iter(self.engine.score(flat, self.progress))
+        scores = iter(engine.score(flat, self.progress))
         verdicts = []
         for case, (first, some) in zip(cases, asked, strict=True):
             log_p = [sum(next(scores).logprobs) for _ in some]
@@ -52,7 +55,7 @@ class GenerativeJudge:
             verdicts.append(_verdict(case, first, log_p, float(none)))
         return verdicts
 
-    def prompt(self, case: Case, first: int, longest: int) -> str:
+    def prompt(self, tokenizer: Any, case: Case, first: int, longest: int) -> str:
         """The prompt with the steps from place `first`, each cut to `longest` characters."""
         lines = [f"Question: {case.question.strip()[: max(longest, 500)]}"]
         if case.reference:
@@ -66,14 +69,14 @@ class GenerativeJudge:
         ask = f' If no step is wrong, answer "{NONE}".' if self.none else ""
         lines.append(f"Which is the number of the first step that is wrong?{ask}")
         turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
-        return prompt_text(self.engine.tokenizer, turns)
+        return prompt_text(tokenizer, turns)
 
-    def _requests(self, case: Case) -> tuple[int, list[ScoreRequest]]:
+    def _requests(self, engine: Engine, case: Case) -> tuple[int, list[ScoreRequest]]:
         if not case.steps:
             return 0, []
-        room = min(self.window or self.engine.max_model_len, self.engine.max_model_len) - 8
+        room = min(self.window or engine.max_model_len, engine.max_model_len) - 8
         first, longest = 0, max(len(step.text) for step in case.steps)
-        prompt = encode(self.engine.tokenizer, [self.prompt(case, first, longest)])[0]
+        prompt = encode(engine.tokenizer, [self.prompt(engine.tokenizer, case, first, longest)])[0]
         while len(prompt) > room:
             if longest > 8:
                 longest = min(longest - 1, max(8, int(longest * 0.9 * room / len(prompt))))
@@ -82,9 +85,9 @@ class GenerativeJudge:
             else:
                 prompt = prompt[-room:]
                 break
-            prompt = encode(self.engine.tokenizer, [self.prompt(case, first, longest)])[0]
+            prompt = encode(engine.tokenizer, [self.prompt(engine.tokenizer, case, first, longest)])[0]
         options = [str(place) for place in range(first, len(case.steps))] + ([NONE] if self.none else [])
-        targets = encode(self.engine.tokenizer, [harmless(self.engine.tokenizer, f"{option}\n") for option in options])
+        targets = encode(engine.tokenizer, [harmless(engine.tokenizer, f"{option}\n") for option in options])
         return first, [ScoreRequest(prompt, target) for target in targets]
 
 

@@ -19,41 +19,41 @@ def judging(favourite: str) -> ScriptedEngine:
 
 
 def test_the_step_whose_number_is_likeliest_is_named_and_its_speaker_blamed():
-    (verdict,) = GenerativeJudge(judging("1")).judge([case(("ann", "hello"), ("bob", "wrong"), ("ann", "bye"))])
+    (verdict,) = GenerativeJudge(lambda: judging("1")).judge([case(("ann", "hello"), ("bob", "wrong"), ("ann", "bye"))])
     assert verdict.first_wrong == 1
     assert max(verdict.agents, key=verdict.agents.__getitem__) == "bob"
 
 
 def test_it_may_say_none_only_where_it_is_asked():
     engine = ScriptedEngine(log_p=lambda prefix, byte: -0.01 if byte in "none\n" else -5.0)
-    (verdict,) = GenerativeJudge(engine, none=True).judge([case(("ann", "fine"), ("bob", "fine"))])
+    (verdict,) = GenerativeJudge(lambda: engine, none=True).judge([case(("ann", "fine"), ("bob", "fine"))])
     assert verdict.first_wrong is None
-    (verdict,) = GenerativeJudge(engine).judge([case(("ann", "fine"), ("bob", "fine"))])
+    (verdict,) = GenerativeJudge(lambda: engine).judge([case(("ann", "fine"), ("bob", "fine"))])
     assert verdict.first_wrong is not None
     assert verdict.none == -np.inf
 
 
 def test_the_prompt_holds_question_reference_and_numbered_steps():
     engine = ScriptedEngine()
-    GenerativeJudge(engine).judge([case(("ann", "hello\nthere"), ("bob", "<|x|>"))])
+    GenerativeJudge(lambda: engine).judge([case(("ann", "hello\nthere"), ("bob", "<|x|>"))])
     prompt = decoded(engine.scored[0][0].prefix_ids)
     for part in ("Question: Where?", "The right answer is: Farrow", "0. ann: hello there", "1. bob: <|x|>"):
         assert part in prompt
-    GenerativeJudge(engine).judge([case(("ann", "hello"), reference=None)])
+    GenerativeJudge(lambda: engine).judge([case(("ann", "hello"), reference=None)])
     assert "right answer" not in decoded(engine.scored[1][0].prefix_ids)
 
 
 def test_a_long_log_is_cut_to_the_window_and_every_step_keeps_an_option():
     engine = ScriptedEngine(max_model_len=1200)
-    (verdict,) = GenerativeJudge(engine).judge([case(*[("ann", "x" * 5000)] * 10)])
+    (verdict,) = GenerativeJudge(lambda: engine).judge([case(*[("ann", "x" * 5000)] * 10)])
     assert np.isfinite(verdict.steps).all()
     assert max(len(request.ids) for request in engine.scored[0]) <= 1200
-    (verdict,) = GenerativeJudge(engine).judge([case(*[("ann", "x" * 50)] * 300)])
+    (verdict,) = GenerativeJudge(lambda: engine).judge([case(*[("ann", "x" * 50)] * 300)])
     assert np.isfinite(verdict.steps).sum() >= 1
     assert not np.isfinite(verdict.steps[0])
 
 
 def test_a_log_without_steps_has_no_wrong_one():
-    (verdict,) = GenerativeJudge(ScriptedEngine()).judge([case()])
+    (verdict,) = GenerativeJudge(ScriptedEngine).judge([case()])
     assert verdict.first_wrong is None
     assert len(verdict.steps) == 0

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
-from pipeline.errors import UserError
 from pipeline.localize.case import Case, Label, Step
 from pipeline.localize.process.arithmetic import COLUMNS, arithmetic, claims
 from pipeline.localize.process.planted import planted, sound
-from pipeline.localize.process.ranked import RankedProcess
+from pipeline.localize.process.ranked import ProcessChecker, Signals
 from pipeline.localize.process.trained import fit
 from pipeline.localize.process.value_drop import final_answer, value_drop
 
@@ -131,19 +132,38 @@ def test_a_head_learns_which_states_go_with_errors_and_leaves_out_what_follows_t
         scores = head.score(states[case.case_id])
         if case.label is not None:
             assert int(scores[: case.label.step + 1].argmax()) == case.label.step
-    assert fit(cases[3:4], states).score(states["c3"]).tolist() == [0, 0, 0]
+    assert fit(cases[3:4], states).score(states["c3"]).tolist() == [0, 0, 0]  # one class only
 
 
 def test_the_ranker_names_a_step_or_none():
-    cases, signals = [], {}
+    cases, marks = [], {}
     for number in range(40):
         label = number % 3 if number % 2 else None
-        case = solution("a", "b", "c", label=label, name=f"c{number}")
-        signals[case.case_id] = np.array([[float(place == label)] for place in range(3)])
+        case = solution("a", "b", "c", label=label, name=f"c{number}", question=f"question {number}")
+        marks[case.case_id] = np.array([[float(place == label)] for place in range(3)])
         cases.append(case)
-    fitted = RankedProcess(signals).fit(cases[:30])
-    assert [verdict.first_wrong for verdict in fitted.judge(cases[30:])] == [
-        None if case.label is None else case.label.step for case in cases[30:]
-    ]
-    with pytest.raises(UserError, match="fit it"):
-        RankedProcess(signals).judge(cases)
+    signals = Signals(lambda some: {case.case_id: marks[case.case_id] for case in some})
+    for checker in (
+        ProcessChecker("marks", (signals,)),
+        ProcessChecker("states", (), states=signals),
+        ProcessChecker("planted", (), states=signals, planted=tuple(cases[:10])),
+    ):
+        fitted = checker.fit(cases[10:30])
+        assert [verdict.first_wrong for verdict in fitted.judge(cases[30:])] == [
+            None if case.label is None else case.label.step for case in cases[30:]
+        ]
+        assert checker.judge(cases)[0].first_wrong is None  # nothing learned: all alike
+
+
+def test_signals_look_at_each_case_once():
+    seen: list[str] = []
+
+    def measure(cases: Sequence[Case]) -> dict[str, np.ndarray]:
+        seen.extend(case.case_id for case in cases)
+        return {case.case_id: np.zeros((1, 1)) for case in cases}
+
+    signals = Signals(measure)
+    one, two = solution("a", name="one"), solution("b", name="two")
+    signals.of([one])
+    assert len(signals.of([one, two, one])) == 3
+    assert seen == ["one", "two"]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.localize.case import Case
+from pipeline.localize.floors import labelled_place
 
 Floats = NDArray[np.float64]
 SIZE = 64
@@ -38,14 +39,15 @@ class Head:
 def fit(cases: Sequence[Case], states: Mapping[str, Floats], l2: float = L2) -> Head:
     """The head that separates the first wrong steps from the right ones before them."""
     rows, labels = [], []
+    width = 0
     for case in cases:
-        wrong = first_wrong(case)
+        width = states[case.case_id].shape[1]
+        wrong = labelled_place(case)
         if wrong is None and not case.sound:
             continue
         until = len(case.steps) if wrong is None else wrong + 1
         rows.append(states[case.case_id][:until])
         labels += [place == wrong for place in range(until)]
-    width = next(iter(states.values())).shape[1] if states else 0
     y = np.array(labels, dtype=float)
     if not rows or y.min() == y.max():
         return Head(np.zeros(width), 0.0)
@@ -59,11 +61,19 @@ def fit(cases: Sequence[Case], states: Mapping[str, Floats], l2: float = L2) -> 
     return Head(back, float(bias - mean @ back))
 
 
-def first_wrong(case: Case) -> int | None:
-    """Place of the labelled step, None without a label."""
-    if case.label is None:
-        return None
-    return next(place for place, step in enumerate(case.steps) if step.index == case.label.step)
+def columns(score: Floats) -> Floats:
+    """What a ranker sees of the scores of one solution: (steps, 5).
+
+    The score, its rise over the step before, its distance from the mean, flags on the largest and on the first above 0.
+    """
+    if not len(score):
+        return np.zeros((0, 5))
+    before = np.concatenate([score[:1], score[:-1]])
+    top = np.arange(len(score)) == int(score.argmax())
+    first = np.zeros(len(score))
+    if (score > 0).any():
+        first[int((score > 0).argmax())] = 1.0
+    return np.column_stack([score, score - before, score - score.mean(), top, first]).astype(float)
 
 
 def _logistic(x: Floats, y: Floats, l2: float) -> tuple[Floats, float]:
