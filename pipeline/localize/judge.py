@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from pipeline.engines.base import Engine, ScoreRequest
+from pipeline.engines.plan import Ids
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
-from pipeline.teams.render import encode, harmless, prompt_text
+from pipeline.teams.render import encode, prompt_text
 
 SYSTEM = "You find the first wrong step in a record of work. Answer with its number."
 NONE = "none"
+_SHORTEST = 8
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class GenerativeJudge:
     window: int | None = None
     progress: Callable[[int], None] | None = None
     name: str = "generative_judge"
+    slow: bool = True
 
     def fit(self, cases: Sequence[Case]) -> GenerativeJudge:
         """Nothing to learn."""
@@ -55,6 +58,17 @@ class GenerativeJudge:
             verdicts.append(_verdict(case, first, log_p, float(none)))
         return verdicts
 
+    def cut_share(self, cases: Sequence[Case]) -> float:
+        """Share of the cases' characters that their prompts leave out, in [0, 1]."""
+        engine = self.start()
+        whole = kept = 0
+        for case in cases:
+            _, first, longest = self._fitted(engine, case)
+            sizes = [len(" ".join(step.text.split())) for step in case.steps]
+            whole += sum(sizes)
+            kept += sum(min(size, longest) for size in sizes[first:])
+        return 1 - kept / whole if whole else 0.0
+
     def prompt(self, tokenizer: Any, case: Case, first: int, longest: int) -> str:
         """The prompt with the steps from place `first`, each cut to `longest` characters."""
         lines = [f"Question: {case.question.strip()[: max(longest, 500)]}"]
@@ -71,23 +85,27 @@ class GenerativeJudge:
         turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
         return prompt_text(tokenizer, turns)
 
-    def _requests(self, engine: Engine, case: Case) -> tuple[int, list[ScoreRequest]]:
-        if not case.steps:
-            return 0, []
+    def _fitted(self, engine: Engine, case: Case) -> tuple[Ids, int, int]:
+        """The prompt in the window, the first step that it shows, and the characters that it shows of a step."""
         room = min(self.window or engine.max_model_len, engine.max_model_len) - 8
-        first, longest = 0, max(len(step.text) for step in case.steps)
-        prompt = encode(engine.tokenizer, [self.prompt(engine.tokenizer, case, first, longest)])[0]
-        while len(prompt) > room:
-            if longest > 8:
-                longest = min(longest - 1, max(8, int(longest * 0.9 * room / len(prompt))))
+        first, longest = 0, max((len(step.text) for step in case.steps), default=1)
+        while True:
+            prompt = encode(engine.tokenizer, [self.prompt(engine.tokenizer, case, first, longest)])[0]
+            if len(prompt) <= room:
+                return prompt, first, longest
+            if longest > _SHORTEST:
+                longest = min(longest - 1, max(_SHORTEST, int(longest * 0.9 * room / len(prompt))))
             elif first < len(case.steps) - 1:
                 first += max(1, (len(case.steps) - first) // 8)
             else:
-                prompt = prompt[-room:]
-                break
-            prompt = encode(engine.tokenizer, [self.prompt(engine.tokenizer, case, first, longest)])[0]
+                return prompt[-room:], first, longest
+
+    def _requests(self, engine: Engine, case: Case) -> tuple[int, list[ScoreRequest]]:
+        if not case.steps:
+            return 0, []
+        prompt, first, _ = self._fitted(engine, case)
         options = [str(place) for place in range(first, len(case.steps))] + ([NONE] if self.none else [])
-        targets = encode(engine.tokenizer, [harmless(engine.tokenizer, f"{option}\n") for option in options])
+        targets = encode(engine.tokenizer, [f"{option}\n" for option in options])
         return first, [ScoreRequest(prompt, target) for target in targets]
 
 

@@ -13,6 +13,7 @@ from pipeline.localize.case import Case
 from pipeline.localize.floors import ConstantAgent, ConstantStep, Speaker, Uniform
 from pipeline.localize.learned import shipped
 from pipeline.localize.outline import StructureChecker, StructureRanker, UniformChecker
+from pipeline.localize.process.families import families, judge
 
 BASELINE = "structure"
 """What every other row is compared with."""
@@ -45,6 +46,14 @@ class Cuts(Protocol):
         ...
 
 
+@runtime_checkable
+class Slow(Protocol):
+    """A localizer that may ask a model for minutes: where `slow` is true it runs only when it is asked for by name."""
+
+    @property
+    def slow(self) -> bool: ...
+
+
 Make = Callable[[Context], Localizer]
 
 LOCALIZERS: dict[str, Make] = {
@@ -57,6 +66,7 @@ LOCALIZERS: dict[str, Make] = {
     "most talkative speaker": lambda _: Speaker("most talkative"),
     BASELINE: lambda _: StructureRanker(),
     "learned": lambda _: shipped(),
+    "generative_judge": lambda context: judge(context.config, none=False),
 }
 """By name, floors first. Those that are `Shipped` come with their weights, the others unfitted."""
 
@@ -68,17 +78,19 @@ CHECKERS: dict[str, Make] = {
 
 
 def localizers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
-    """Those asked for (none: all) in the order of the list, and always the baseline."""
-    return _made(LOCALIZERS, context, names)
+    """Those asked for (none: all that are not `Slow`) in the order of the list, and always the baseline."""
+    return _chosen({name: lambda make=make: make(context) for name, make in LOCALIZERS.items()}, names)
 
 
 def checkers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
     """The same for solutions."""
-    return _made(CHECKERS, context, names)
+    made = {name: lambda make=make: make(context) for name, make in CHECKERS.items()}
+    return _chosen(made | {one.name: lambda one=one: one for one in families(context.config)}, names)
 
 
-def _made(there: Mapping[str, Make], context: Context, names: Sequence[str]) -> list[Localizer]:
+def _chosen(there: Mapping[str, Callable[[], Localizer]], names: Sequence[str]) -> list[Localizer]:
     for name in names:
         if name not in there:
             raise UserError(f"--localizer {name!r}: there is none of that name; there are: {', '.join(there)}")
-    return [make(context) for name, make in there.items() if not names or name in names or name == BASELINE]
+    made = [make() for name, make in there.items() if not names or name in names or name == BASELINE]
+    return [one for one in made if names or not (isinstance(one, Slow) and one.slow)]

@@ -51,6 +51,9 @@ def test_a_long_log_is_cut_to_the_window_and_every_step_keeps_an_option():
     (verdict,) = GenerativeJudge(lambda: engine).judge([case(*[("ann", "x" * 50)] * 300)])
     assert np.isfinite(verdict.steps).sum() >= 1
     assert not np.isfinite(verdict.steps[0])
+    judge = GenerativeJudge(lambda: engine)
+    assert 0.9 < judge.cut_share([case(*[("ann", "x" * 5000)] * 10)]) < 1
+    assert judge.cut_share([case(("ann", "short"))]) == 0
 
 
 def test_a_log_without_steps_has_no_wrong_one():

@@ -55,6 +55,7 @@ class ProcessChecker:
     signals: tuple[Signals, ...]
     states: Signals | None = None
     planted: tuple[Case, ...] = ()
+    slow: bool = False
     head: Head | None = None
     options: Choice | None = None
     shift: float = 0.0
