@@ -1,11 +1,11 @@
 """Is a planted error found? The step and the agent of injected faults, on tasks that the localizer never saw.
 
     .venv/bin/apportion inject --run RUN
-    .venv/bin/python benchmarks/faults.py --run RUN [--run RUN ...] [--data data] [--folds 5] [--weights FILE]
+    .venv/bin/python benchmarks/faults.py --run RUN [--run RUN ...] [--data data] [--folds 5] [--weights FILE] [--no-model]
 
 Cases are the continuations of planted faults (`apportion inject`) in which the team then failed. They are split by
 question into folds; the ranker of `pipeline.localize.own` is fitted on all folds but one and judges that one, so every
-case is judged by weights that never saw its question. Printed, for all signals, for each family alone and for all
+case is judged by weights that never saw its question. `--no-model` leaves out the signals that ask the model. Printed, for all signals, for each family alone and for all
 without it, and for rules without training: the share of cases whose step, and whose agent, is named, with 95 %
 bootstrap intervals over questions; and the same by kind of fault. `--weights` writes weights fitted on all cases.
 """
@@ -48,6 +48,7 @@ def main(
     folds: int = 5,
     keep: Annotated[Path | None, typer.Option(help="Keep the signals in this file, and take them from there.")] = None,
     weights: Path | None = None,
+    model: Annotated[bool, typer.Option(help="Read values and surprise with the run's model.")] = True,
 ) -> None:
     """Measure how often the planted step and agent are found."""
     hush(data)
@@ -57,7 +58,7 @@ def main(
         config = load_config(None, (f"run.data={data}",), (Store(data / "runs").manifest(one) or {}).get("config"))
         found = injected(config, one)
         logs += found
-        signals |= signals_of(config, one, found, keep)
+        signals |= signals_of(config, one, found, keep) if model else measure(found, None, "")
     cases = [case_of_fault(log) for log in logs]
     kinds = {log.trajectory_id: str(log.trajectory["fault_kind"]) for log in logs}
     sizes = [len(turns_of(case)) for case in cases]

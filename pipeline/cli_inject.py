@@ -22,7 +22,10 @@ def add_to(app: typer.Typer) -> None:
 def inject(
     config: ConfigFile = None, sets: Sets = None, run: Run = None, kind: Kinds = None, dry_run: DryRun = False
 ) -> None:
-    """Plant an error of a known kind at a known step of successes, and play each run on to its end."""
+    """Plant an error of a known kind at a known step of successes, and play each run on to its end.
+
+    A run holds one set of faults: another choice of kinds or numbers takes the place of the one before.
+    """
     from pipeline.stages.inject import plan, planned
 
     chosen = [f"inject.kinds={kind}"] if kind else []

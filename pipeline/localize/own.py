@@ -48,9 +48,14 @@ SHIPPED = Path(__file__).with_name("own_weights.json")
 
 
 def measure(
-    logs: Sequence[Log], engine: Engine, cue: str, progress: Callable[[int], None] | None = None
+    logs: Sequence[Log], engine: Engine | None, cue: str, progress: Callable[[int], None] | None = None
 ) -> dict[str, Floats]:
-    """The signals of each log's turns, by trajectory: shape (turns, columns of `COLUMNS`), all finite."""
+    """The signals of each log's turns, by trajectory: shape (turns, columns of `COLUMNS`), all finite.
+
+    Without an engine the columns of `value` and `surprise` are 0.
+    """
+    if engine is None:
+        return {log.trajectory_id: _without_model(log) for log in logs}
     falls = _values(logs, engine, cue, progress)
     asked = [surprise_requests(log, engine) for log in logs]
     scores = iter(engine.score([request for some in asked for request in some], progress))
@@ -158,6 +163,12 @@ class Ranked:
 def turns_of(case: Case) -> list[int]:
     """Places of the steps that agents wrote."""
     return [place for place, step in enumerate(case.steps) if step.role == "assistant"]
+
+
+def _without_model(log: Log) -> Floats:
+    turns, widths = len(log.turns), {name: len(columns) for name, columns in FAMILIES.items()}
+    value, surprise = np.zeros((turns, widths["value"])), np.zeros((turns, widths["surprise"]))
+    return np.concatenate([consistency(log), value, surprise, _structure(log)], axis=1)
 
 
 def _held(log: Log, step: int, view: Sequence[Mapping[str, Any]]) -> list[str]:

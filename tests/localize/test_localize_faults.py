@@ -138,6 +138,9 @@ def test_signals_do_not_read_what_tells_a_planted_message_from_a_sampled_one():
     planted = measure([Log(told, marked, NELL.task)], engine, "answer:")["jNell Birch"]
     assert np.array_equal(plain, planted)
     assert plain.shape == (4, len(COLUMNS))
+    unasked = measure([NELL], None, "")["jNell Birch"]
+    asks = np.array([column.split(".")[0] in ("value", "surprise") for column in COLUMNS])
+    assert np.array_equal(unasked, np.where(asks, 0.0, plain))
 
 
 def test_a_ranker_learns_from_some_tasks_and_finds_the_fault_in_others():
