@@ -1,19 +1,19 @@
 """Is a planted error found? The step and the agent of injected faults, on tasks that the localizer never saw.
 
     .venv/bin/apportion inject --run RUN
-    .venv/bin/python benchmarks/faults.py --run RUN [--run RUN ...] [--data data] [--folds 5] [--weights FILE] [--no-model]
+    .venv/bin/python benchmarks/faults.py --run RUN [--run RUN ...] [--data data] [--weights FILE] [--no-model]
 
 Cases are the continuations of planted faults (`apportion inject`) in which the team then failed. They are split by
 question into folds; the ranker of `pipeline.localize.own` is fitted on all folds but one and judges that one, so every
-case is judged by weights that never saw its question. `--no-model` leaves out the signals that ask the model. Printed, for all signals, for each family alone and for all
-without it, and for rules without training: the share of cases whose step, and whose agent, is named, with 95 %
-bootstrap intervals over questions; and the same by kind of fault. `--weights` writes weights fitted on all cases.
+case is judged by weights that never saw its question. `--no-model` leaves out the signals that ask the model. Printed,
+for all signals, for each family alone and for all without it, and for rules without training: the share of cases whose
+step, and whose agent, is named, with 95 % bootstrap intervals over questions; and the same by kind of fault.
+`--weights` writes weights fitted on all cases.
 """
 
 from __future__ import annotations
 
 import json
-import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +31,7 @@ from pipeline.ids import digest
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
 from pipeline.localize.faults import case_of_fault
+from pipeline.localize.folds import cross_validate, folds_by_question
 from pipeline.localize.own import COLUMNS, FAMILIES, Floats, Ranked, measure, turns_of
 from pipeline.progress import Bars
 from pipeline.quiet import hush
@@ -125,15 +126,7 @@ def judged(cases: Sequence[Case], signals: dict[str, Floats], folds: int) -> dic
 
 def crossed(cases: Sequence[Case], localizer: Ranked, folds: int) -> list[Verdict]:
     """One verdict a case, from weights fitted on other questions."""
-    questions = sorted({case.question_id for case in cases})
-    random.Random("folds").shuffle(questions)
-    fold = {question: place % folds for place, question in enumerate(questions)}
-    verdicts: dict[str, Verdict] = {}
-    for one in range(folds):
-        fitted = localizer.fit([case for case in cases if fold[case.question_id] != one])
-        held = [case for case in cases if fold[case.question_id] == one]
-        verdicts |= dict(zip([case.case_id for case in held], fitted.judge(held), strict=True))
-    return [verdicts[case.case_id] for case in cases]
+    return cross_validate(localizer, cases, folds_by_question(cases, folds))
 
 
 def by_rule(case: Case, scores: Floats) -> Verdict:
