@@ -4,8 +4,9 @@ Signals of a message, all made in one way for every message whoever wrote it (no
 columns, so a planted message looks like any other):
 
 * consistency: numbers and names that nothing in the writer's view contains (`new`), those that its last tool result
-  holds and it leaves out (`left_out`), whether it names nothing at all (`bare`), names two things where one was found
-  (`extra`), and the same for the first message that does so (`first_new`, `first_left_out`);
+  holds and it leaves out (`left_out`), whether it names nothing at all (`bare`), or more than was found (`extra`); by
+  what the message does (`new_in_...`); which message is the first to do so (`first_...`, `first` for any of them but
+  a new name in a tool call, which a search may well survive);
 * value: fall and rise of the reference's likelihood at the message (`pipeline.failures.value_drop`), whether it
   comes right after the peak, whether it is the largest fall;
 * surprise: mean and largest negative log-probability (nats) of its tokens given its writer's prompt;
@@ -38,12 +39,27 @@ from pipeline.teams.render import chat, encode, harmless, prompt_text
 Floats = NDArray[np.float64]
 
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "consistency": ("new", "left_out", "bare", "extra", "first_new", "first_left_out", "first_extra"),
+    "consistency": (
+        "new",
+        "left_out",
+        "bare",
+        "extra",
+        "first_new",
+        "first_left_out",
+        "first_extra",
+        "new_in_ask",
+        "new_in_call",
+        "new_in_report",
+        "new_in_answer",
+        "bare_report",
+        "first",
+    ),
     "value": ("fall", "rise", "after_peak", "largest_fall"),
     "surprise": ("mean", "most", "mean_in_log", "largest_mean", "largest_most"),
     "structure": ("asks", "calls", "reports", "answers", "opens", "ends", "place"),
 }
 COLUMNS = tuple(f"{family}.{name}" for family, names in FAMILIES.items() for name in names)
+_DEEDS = ("ask", "call", "report", "answer")
 SHIPPED = Path(__file__).with_name("own_weights.json")
 
 
@@ -81,7 +97,10 @@ def consistency(log: Log) -> Floats:
         rows.append([len(new), len(left), not said, bool(held) and len(said) > len(held)])
     counts = np.array(rows, dtype=float).reshape(len(rows), 4)
     firsts = np.column_stack([_first(counts[:, i] > 0) for i in (0, 1, 3)])
-    return np.concatenate([counts, firsts], axis=1)
+    does = np.array([[deed(log.messages[step]) == name for name in _DEEDS] for step in log.turns]).reshape(-1, 4)
+    where = np.column_stack([does * (counts[:, :1] > 0), does[:, 2] & (counts[:, 2] > 0)])
+    said = (counts[:, 0] > 0) & ~does[:, 1] | (counts[:, 1] > 0) | (counts[:, 3] > 0) | where[:, 4]
+    return np.column_stack([counts, firsts, where, _first(said)]).astype(float)
 
 
 def surprise_requests(log: Log, engine: Engine) -> list[ScoreRequest]:
@@ -220,7 +239,7 @@ def _surprise(costs: Sequence[Sequence[float]]) -> Floats:
 def _structure(log: Log) -> Floats:
     turns = log.turns
     deeds = [deed(log.messages[step]) for step in turns]
-    does = [[one == name for name in ("ask", "call", "report", "answer")] for one in deeds]
+    does = [[one == name for name in _DEEDS] for one in deeds]
     n = len(turns)
     edges = [[i == 0, i == n - 1, i / max(n - 1, 1)] for i in range(n)]
     columns = [*zip(*does, strict=True), *zip(*edges, strict=True)]

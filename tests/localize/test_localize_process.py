@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
+from pipeline.config import Config
 from pipeline.localize.case import Case, Label, Step
+from pipeline.localize.load import Context, Slow, checkers
 from pipeline.localize.process.arithmetic import COLUMNS, arithmetic, claims
 from pipeline.localize.process.planted import planted, sound
 from pipeline.localize.process.ranked import ProcessChecker, Signals
@@ -167,3 +169,14 @@ def test_signals_look_at_each_case_once():
     signals.of([one])
     assert len(signals.of([one, two, one])) == 3
     assert seen == ["one", "two"]
+
+
+def test_checkers_that_ask_the_model_wait_until_they_are_asked_for():
+    there = checkers(Context(Config()))
+    slow = {one.name for one in there if isinstance(one, Slow) and one.slow}
+    assert slow == {"value_drop", "surprise", "trained", "ranked", "ranked with trained", "generative_judge"}
+    case = solution("3 + 4 = 7", "7 * 2 = 15", label=1)
+    quick = [one for one in there if one.name not in slow]
+    assert {"arithmetic", "structure and arithmetic"} <= {one.name for one in quick}
+    for one in quick:  # nothing is loaded, and the engine of a Config() could not be
+        assert len(one.fit([case]).judge([case])[0].steps) == 2
