@@ -79,18 +79,18 @@ CHECKERS: dict[str, Make] = {
 
 def localizers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
     """Those asked for (none: all that are not `Slow`) in the order of the list, and always the baseline."""
-    return _chosen({name: lambda make=make: make(context) for name, make in LOCALIZERS.items()}, names)
+    return _chosen(LOCALIZERS, context, names)
 
 
 def checkers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
     """The same for solutions."""
-    made = {name: lambda make=make: make(context) for name, make in CHECKERS.items()}
-    return _chosen(made | {one.name: lambda one=one: one for one in families(context.config)}, names)
+    there = {one.name: one for one in families(context.config)}
+    return _chosen(CHECKERS | {name: lambda _, one=one: one for name, one in there.items()}, context, names)
 
 
-def _chosen(there: Mapping[str, Callable[[], Localizer]], names: Sequence[str]) -> list[Localizer]:
+def _chosen(there: Mapping[str, Make], context: Context, names: Sequence[str]) -> list[Localizer]:
     for name in names:
         if name not in there:
             raise UserError(f"--localizer {name!r}: there is none of that name; there are: {', '.join(there)}")
-    made = [make() for name, make in there.items() if not names or name in names or name == BASELINE]
+    made = [make(context) for name, make in there.items() if not names or name in names or name == BASELINE]
     return [one for one in made if names or not (isinstance(one, Slow) and one.slow)]

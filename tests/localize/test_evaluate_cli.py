@@ -249,5 +249,12 @@ def test_wrong_usage_is_one_line_with_its_cure(run, logs, tmp_path, arguments, s
 
 def test_every_localizer_has_the_name_that_it_is_asked_for_by():
     context = load.Context(Config())
-    assert [one.name for one in load.localizers(context)] == list(load.LOCALIZERS)
-    assert [one.name for one in load.checkers(context)] == list(load.CHECKERS)
+    assert [one.name for one in load.localizers(context, list(load.LOCALIZERS))] == list(load.LOCALIZERS)
+    made = load.checkers(context, ["random", "ranked", "generative_judge"])
+    assert [one.name for one in made] == ["random", "structure", "ranked", "generative_judge"]
+
+
+def test_what_asks_a_model_runs_only_by_name():
+    context = load.Context(Config())
+    assert "generative_judge" not in [one.name for one in load.localizers(context)]
+    assert {"arithmetic", "value_drop"} & {one.name for one in load.checkers(context)} == {"arithmetic"}

@@ -172,11 +172,12 @@ def test_signals_look_at_each_case_once():
 
 
 def test_checkers_that_ask_the_model_wait_until_they_are_asked_for():
-    there = checkers(Context(Config()))
-    slow = {one.name for one in there if isinstance(one, Slow) and one.slow}
-    assert slow == {"value_drop", "surprise", "trained", "ranked", "ranked with trained", "generative_judge"}
+    quick = checkers(Context(Config()))
+    slow = {"value_drop", "surprise", "trained", "ranked", "ranked with trained", "generative_judge"}
+    assert slow == {one.name for one in checkers(Context(Config()), sorted(slow)) if isinstance(one, Slow) and one.slow}
     case = solution("3 + 4 = 7", "7 * 2 = 15", label=1)
-    quick = [one for one in there if one.name not in slow]
-    assert {"arithmetic", "structure and arithmetic"} <= {one.name for one in quick}
+    names = {one.name for one in quick}
+    assert {"arithmetic", "structure and arithmetic"} <= names
+    assert not names & slow
     for one in quick:  # nothing is loaded, and the engine of a Config() could not be
         assert len(one.fit([case]).judge([case])[0].steps) == 2
