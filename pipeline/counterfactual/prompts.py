@@ -51,7 +51,7 @@ def fit(game: Game, tokenizer: Any, room: int) -> tuple[Game, float]:
     budget = room - (size - sum(counts))
     view = game.view
     for slack in (0, 16, 64, 256):  # cutting moves token borders; a second pass with some slack settles it
-        cap = _water_level(counts, budget - slack - 8 * len(counts))
+        cap = water_level(counts, budget - slack - 8 * len(counts), least=8)
         view = tuple(
             replace(m, text=_cut(m.text, cap / n)) if n > cap else m for m, n in zip(game.view, counts, strict=True)
         )
@@ -92,9 +92,9 @@ def _size(game: Game, tokenizer: Any) -> int:
     return len(encode(tokenizer, [prompt_text(tokenizer, game.coalition(game.full)) + (game.rules.cue or "")])[0])
 
 
-def _water_level(counts: Sequence[int], budget: int) -> int:
-    """The largest cap with sum(min(count, cap)) <= budget, at least 8."""
-    low, high = 8, max(counts, default=8)
+def water_level(counts: Sequence[int], budget: int, *, least: int) -> int:
+    """The largest cap with sum(min(count, cap)) <= budget, at least `least`."""
+    low, high = least, max([least, *counts])
     while low < high:
         middle = (low + high + 1) // 2
         if sum(min(count, middle) for count in counts) <= budget:

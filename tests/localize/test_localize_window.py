@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from localize.logs import case
 from scripted import ByteTokenizer, decoded
 
-from pipeline.localize.signals.window import LEAST, cut, view_of, water_level
+from pipeline.counterfactual.prompts import water_level
+from pipeline.localize.signals.window import LEAST, cut, view_of
 
 TOKENIZER = ByteTokenizer()
 
@@ -32,7 +33,7 @@ def test_the_longest_messages_pay_and_keep_head_and_tail() -> None:
 
 @given(st.lists(st.integers(0, 400), min_size=1, max_size=40), st.integers(50, 500))
 def test_the_water_level_is_the_largest_cap_that_fits(counts: list[int], budget: int) -> None:
-    cap = water_level(counts, budget)
+    cap = water_level(counts, budget, least=LEAST)
     assert cap == LEAST or sum(min(n, cap) for n in counts) <= budget
     if cap < max(counts):
         assert sum(min(n, cap + 1) for n in counts) > budget

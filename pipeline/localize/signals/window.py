@@ -10,10 +10,10 @@ last messages whole at that cap, and the ones between read as an ellipsis. Cost:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.counterfactual.prompts import water_level
 from pipeline.engines.plan import Ids
 from pipeline.localize.case import Case
 from pipeline.teams.render import encode, harmless
@@ -47,7 +47,7 @@ def view_of(case: Case, tokenizer: Any, budget: int = BUDGET) -> View:
     texts = [f"Question: {case.question.strip()}\n\n", *(f"{s.agent}: {s.text.strip()}\n\n" for s in case.steps)]
     question, *steps = encode(tokenizer, [harmless(tokenizer, text) for text in texts])
     ellipsis = encode(tokenizer, [_ELLIPSIS])[0]
-    cap = water_level([len(step) for step in steps], budget)
+    cap = water_level([len(step) for step in steps], budget, least=LEAST)
     kept = [cut(step, cap, ellipsis) for step in steps]
     most = max(2, budget // LEAST)
     if len(kept) > most:
@@ -68,15 +68,3 @@ def cut(ids: Ids, cap: int, ellipsis: Ids) -> Ids:
         return ids
     room = max(2, cap - len(ellipsis))
     return ids[: (room + 1) // 2] + ellipsis + ids[len(ids) - room // 2 :]
-
-
-def water_level(counts: Sequence[int], budget: int) -> int:
-    """The largest cap with sum(min(count, cap)) <= budget, at least LEAST."""
-    low, high = LEAST, max([LEAST, *counts])
-    while low < high:
-        middle = (low + high + 1) // 2
-        if sum(min(count, middle) for count in counts) <= budget:
-            low = middle
-        else:
-            high = middle - 1
-    return low
