@@ -46,13 +46,13 @@ def test_a_killed_run_is_finished_by_the_same_command(tmp_path: Path):
     trajectories = store.read("trajectories", "killed")["trajectory_id"].to_pylist()
     assert len(trajectories) == len(set(trajectories)) == 4
 
-    _kill_after_first_shard(config, overrides, "annotate", "credits")
-    done = _stamps(store, "credits")
+    _kill_after_first_shard(config, overrides, "annotate", "message_credits")  # written last
+    done = _stamps(store, "message_credits")
     assert 0 < len(done) < 4
     with light():
         annotate(config, "killed")
-    assert {path: _stamps(store, "credits")[path] for path in done} == done
-    assert len(_stamps(store, "credits")) == 4
+    assert {path: _stamps(store, "message_credits")[path] for path in done} == done
+    assert len(_stamps(store, "message_credits")) == 4
     assert store.verify("killed") == []
 
 

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from roads import Road
 
+from pipeline.config import AuditConfig
 from pipeline.counterfactual.likelihood import ask
 from pipeline.engines.base import SampleRequest
 from pipeline.engines.reference import ReferenceEngine
@@ -16,6 +17,7 @@ from pipeline.sql import query
 from pipeline.stages.annotate import games_of, plan
 from pipeline.stages.common import engine_for
 from pipeline.store import Store
+from pipeline.teams.render import NEUTRAL
 
 pytestmark = pytest.mark.engine
 
@@ -141,3 +143,26 @@ def _asked(road: Road):
     engine = engine_for(road.config.model, road.config.data_root)
     games = [one for shard in planned.shards for one in games_of(planned, shard).planned]
     return [ask(one.game, one.masks, engine.tokenizer) for one in games]
+
+
+def test_an_audit_replays_without_an_agent_and_holds_the_credit_against_it(road: Road):
+    """The last test of the run: it adds games of its own."""
+    from flows.audit import audit
+    from flows.common import light
+
+    config = road.config.model_copy(update={"audit": AuditConfig(trajectories=2, samples=2)})
+    with light():
+        assert audit(config, road.run) > 0
+        assert audit(config, road.run) == 0
+    store = Store(config.store_root)
+    said = query(
+        config.store_root,
+        "SELECT m.text FROM trajectories t JOIN messages m USING (run_id, trajectory_id) WHERE t.origin = 'replay' "
+        "AND len(t.removed) > 0 AND m.agent = t.removed[1] AND m.role = 'assistant' "
+        "AND m.message_index >= t.branch_message_index",
+    )
+    assert set(said["text"].to_pylist()) == {NEUTRAL}
+    figures = {(row["check"], row["metric"]): row for row in store.read("audit", road.run).to_pylist()}
+    assert figures["replay", "trajectories"]["value"] == 2
+    assert ("fidelity", "spearman") in figures
+    assert store.verify(road.run) == []
