@@ -97,6 +97,12 @@ def _verdict(main: Row, runs: Row, half: Row | None) -> str:
 def _ceiling(main: Row, half: Row | None, whole: Row | None, ceiling: Row | None) -> str:
     if half is None or whole is None or ceiling is None:
         return "How far the replay repeats itself could not be measured, so the best that is possible is unknown."
+    if half["ci_low"] is not None and half["ci_low"] <= 0 < half["value"]:
+        return (
+            f"The replay is a sample too: its two halves correlate at {half['value']:.2f} "
+            f"({half['ci_low']:.2f} to {half['ci_high']:.2f}), which may be noise alone, so no ceiling can be claimed: "
+            "its effects differ too little from agent to agent, or it has too few samples."
+        )
     if not ceiling["value"]:
         return f"Two halves of the replay do not agree with each other ({half['value']:.2f}): it shows noise alone."
     text = (
@@ -104,7 +110,8 @@ def _ceiling(main: Row, half: Row | None, whole: Row | None, ceiling: Row | None
         f"{whole['value']:.2f}), so even the true effects would be expected to reach only about {ceiling['value']:.2f}"
     )
     if main["value"] is not None and main["value"] > 0:
-        return f"{text}, of which the credit reaches {100 * (main['value'] / ceiling['value']):.0f} %."
+        reached = main["value"] / ceiling["value"]
+        return f"{text}, of which the credit reaches {f'{100 * reached:.0f} %' if reached < 1 else 'all'}."
     return f"{text}."
 
 
@@ -142,9 +149,8 @@ def _sums(residuals: Sequence[float], loo: Row | None) -> str:
 def _mind(informative: Row | None, leak: Row | None, cut: Row | None) -> str:
     parts = []
     if informative is not None:
-        parts.append(
-            f"in {100 * informative['value']:.0f} % of the runs some credit goes beyond 0.05, the others say little"
-        )
+        others = "" if informative["value"] == 1 else ", the others say little"
+        parts.append(f"in {100 * informative['value']:.0f} % of the runs some credit goes beyond 0.05{others}")
     if leak is not None:
         effect = ", so that credit goes to whoever said it last" if leak["value"] >= QUOTED else ""
         parts.append(

@@ -85,6 +85,19 @@ def test_a_noisy_replay_is_no_evidence_against_the_credit() -> None:
     assert "shows noise alone" in text
 
 
+def test_a_ceiling_that_may_be_noise_is_not_claimed() -> None:
+    data = [one | {"value": 0.02, "ci_low": -0.18, "ci_high": 0.22} if one["metric"] == "split_half" else one
+            for one in rows()]  # fmt: skip
+    text = paragraph(data)
+    assert "0.02 (-0.18 to 0.22)" in text
+    assert "no ceiling can be claimed" in text
+    assert "of which the credit reaches" not in text
+
+
+def test_credit_beyond_the_ceiling_reaches_all_of_it() -> None:
+    assert "of which the credit reaches all." in paragraph(rows(0.9, 0.8, 0.95))
+
+
 def test_without_replays_the_credit_is_unverified() -> None:
     data = [one for one in rows() if one["check"] not in ("fidelity", "replay")]
     data.append(row("fidelity", "spearman", None, f"{SCOPE}, shapley", n=0, note="nothing was replayed"))
