@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -111,6 +111,17 @@ class Store:
 
         _commit(path, write)
         return path
+
+    def keep_partitions(self, table: str, run_id: str, shard: str, values: Mapping[str, Collection[str]]) -> list[Path]:
+        """Remove a shard from every partition whose value of a column is not among `values`; the removed paths."""
+        name = f"part-{shard}.parquet"
+        stale = []
+        for path in self.shards(table, run_id):
+            parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
+            if path.name == name and any(parts[column] not in kept for column, kept in values.items()):
+                path.unlink()
+                stale.append(path)
+        return stale
 
     def shard_fingerprint(self, table: str, run_id: str, shard: str, **partition: str) -> str | None:
         """The fingerprint a shard was written with; None where it is absent or its footer unreadable."""

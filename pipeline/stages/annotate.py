@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ from pipeline.store import Store
 from pipeline.teams.load import load_topology, value_of
 from pipeline.verifiers import get_verifier
 from pipeline.verifiers.base import Verdict
+from schemas import SchemaError
 
 SPOKEN = ("sampled-", "imported-")
 """Shards of a team's own rollouts; others hold counterfactual ones."""
@@ -58,7 +60,7 @@ class AnnotatePlan:
     config: Config
     run: str
     spec: str
-    """Digest of what makes a game: names the shards of this kind of annotation."""
+    """Digest of what makes a game: names the shards of this kind of annotation. How games are solved is not in it."""
     scorer: str
     policy_id: str
     shards: tuple[Shard, ...]
@@ -97,21 +99,23 @@ def plan(config: Config, run: str) -> AnnotatePlan:
         if not names:
             raise UserError(f"run {run!r} holds imported logs, which cannot be replayed; set annotate.value=likelihood")
         check_conditions(config, run, policy_id, "a replay", "annotate.value=likelihood (audit.trajectories=0)")
-    told = section.model_dump(mode="json", exclude={"on", "limit", "value"})
-    specs = {alien: digest([told, rules[alien].__dict__, config.tasks.verifier], 8) for alien in rules}
+    specs = {alien: digest([rules[alien].__dict__, config.tasks.verifier], 8) for alien in rules}
+    solved = section.model_dump(mode="json", include={"players", "estimator", "budget", "token_budget"})
     shards = []
     for name in names:
         spec = specs[imported[name]]
         source = store.shard_fingerprint("trajectories", run, name)
         conditions = config.sampling() if rules[imported[name]].value == replay.NAME else None
-        print_of = digest([ALGORITHM_VERSION, spec, source, conditions])
+        print_of = digest([ALGORITHM_VERSION, spec, solved, source, conditions])
         shards.append(Shard(name, spec, rules[imported[name]], print_of))
     return AnnotatePlan(config, run, specs.get(any(imported.values()), ""), scorer, policy_id, tuple(shards))
 
 
 def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
-    """Plan the games of the trajectories asked for, and of those annotated before: a narrower choice loses nothing."""
-    wanted = _asked_for(plan, shard) | (_done(plan, shard) or set())
+    """Plan the games of the trajectories asked for, and of those annotated before: a narrower choice loses nothing,
+    and another estimator solves all of them anew.
+    """
+    wanted = _asked_for(plan, shard) | _known(plan, shard)
     logs = [
         log for log in logs_of(Store(plan.config.store_root), plan.run, shard.source) if log.trajectory_id in wanted
     ]
@@ -166,6 +170,7 @@ def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
     for name in _estimators(config, shard):
         part = credits.filter(pc.field("estimator") == name).drop_columns("estimator")
         store.write_shard("credits", plan.run, shard.name, part, shard.fingerprint, estimator=name)
+    store.keep_partitions("credits", plan.run, shard.name, {"estimator": _estimators(config, shard)})
     for table, data in tables.items():
         store.write_shard(table, plan.run, shard.name, data, shard.fingerprint)
     return len(played)
@@ -268,12 +273,12 @@ def _unions(game: Game) -> tuple[str, ...] | None:
     return game.agents if game.kind == "message" else None
 
 
-def _estimators(config: Config, shard: Shard) -> Iterable[str]:
+def _estimators(config: Config, shard: Shard) -> Collection[str]:
     """Names of the estimators whose credits this kind of annotation can hold."""
     if shard.rules.value == replay.NAME:
         return ("loo",)
     names = possible(config.annotate.estimator, False)
-    return dict.fromkeys([*names, *(possible(config.annotate.estimator, True) if _messages(config) else ())])
+    return tuple(dict.fromkeys([*names, *(possible(config.annotate.estimator, True) if _messages(config) else ())]))
 
 
 def _messages(config: Config) -> bool:
@@ -382,9 +387,18 @@ def _done(plan: AnnotatePlan, shard: Shard) -> set[str] | None:
         tables += ["messages", "trajectories"]
     if not store.shard_stands(plan.run, shard.name, shard.fingerprint, tables):
         return None
-    played = store.read("games", plan.run, shard.name, columns=["trajectory_id"])["trajectory_id"].to_pylist()
-    aside = store.read("rejects", plan.run, shard.name, columns=["file"])["file"].to_pylist()
-    return {*played, *(place.removeprefix(_PLACE) for place in aside)}
+    return _known(plan, shard)
+
+
+def _known(plan: AnnotatePlan, shard: Shard) -> set[str]:
+    """Ids of the trajectories annotated or set aside, however their games were solved; what is damaged is not known."""
+    store = Store(plan.config.store_root)
+    found: set[str] = set()
+    for table, column in (("games", "trajectory_id"), ("rejects", "file")):
+        with contextlib.suppress(WorkError, SchemaError):
+            places = store.read(table, plan.run, shard.name, columns=[column])[column].to_pylist()
+            found |= {place.removeprefix(_PLACE) for place in places}
+    return found
 
 
 def _reject(shard: Shard, trajectory: str, reason: str) -> dict[str, Any]:

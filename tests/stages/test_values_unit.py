@@ -133,6 +133,20 @@ def test_messages_as_players_earn_their_agents_credit_exactly(tmp_path: Path, en
     assert Store(config.store_root).verify("r") == []
 
 
+def test_another_way_of_solving_takes_the_place_of_the_first_for_all_its_games(tmp_path: Path, engine: ScriptedEngine):
+    config = credited(tmp_path)
+    before = by_player(config)
+    again = configured(tmp_path, annotate={"players": "messages", "limit": 1})
+    assert annotate_all(again)[1] > 0
+    assert Store(config.store_root).verify("r") == []
+    assert by_player(config) == before
+    assert by_player(config, "message")
+    annotate_all(configured(tmp_path, annotate={"estimator": "permutation"}))
+    assert Store(config.store_root).verify("r") == []
+    assert {row["estimator"] for row in rows(config, "credits")} == {"permutation"}
+    assert by_player(config).keys() == before.keys()
+
+
 def test_where_the_messages_exceed_the_budget_the_agents_credit_is_shared_out(tmp_path: Path, engine: ScriptedEngine):
     config = credited(tmp_path, players="messages", budget=8)
     shares = [row for row in rows(config, "message_credits") if row["credit"] is not None]
