@@ -138,13 +138,13 @@ def _at(log: Log, step: int, names: Mapping[Place, Sequence[str]], seed: int) ->
     if not said:
         return []
     fresh = _fresh(log, step, said)
-    wrong = "wrong_number" if does in ("report", "answer") else "wrong_tool_input"
+    wrong: Kind = "wrong_number" if does in ("report", "answer") else "wrong_tool_input"
     target = fresh[0] if fresh else said[-1]
     other = _other(log, step, said.index(target), target, names, seed)
     found: list[Fault] = []
     if other is not None and (fresh or does in ("ask", "call", "answer")):
         changed = text[: target.start] + other + text[target.end :]
-        found.append(Fault(wrong, step, agent, changed))  # type: ignore[arg-type]
+        found.append(Fault(wrong, step, agent, changed))
         if does == "report":
             joint = " " if text.rstrip().endswith((".", "!", "?")) else ". "
             found.append(Fault("contradiction", step, agent, text.rstrip() + joint + changed.lstrip()))

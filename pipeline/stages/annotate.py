@@ -250,7 +250,7 @@ def _planned(config: Config, rules: Rules, log: Log) -> list[Planned]:
     target = (log.task.references or ("",))[0]
     if not target:
         raise ValueError("no reference answer to score")
-    kinds = ("agent", "message") if config.annotate.players == "messages" else ("agent",)
+    kinds = ("agent", "message") if _messages(config) else ("agent",)
     made = []
     for kind in kinds:
         game = build_game(log.trajectory, log.messages, target, rules, _roles(config), kind)

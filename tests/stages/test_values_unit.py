@@ -158,14 +158,15 @@ def test_where_the_messages_exceed_the_budget_the_agents_credit_is_shared_out(tm
     assert all(sums[key] == pytest.approx(agents[key]["credit"], abs=1e-9) for key in sums if "exact" in str(shares[0]))
 
 
-def test_a_token_budget_takes_fewer_coalitions(tmp_path: Path, engine: ScriptedEngine):
+def test_a_token_budget_that_no_plan_meets_sets_the_games_aside(tmp_path: Path, engine: ScriptedEngine):
     config = credited(tmp_path, estimator="permutation", budget=64)
-    tight = configured(tmp_path, annotate={"estimator": "permutation", "budget": 64, "token_budget": 1400})
-    annotate_all(tight)
-    counts = defaultdict(int)
-    for row in rows(config, "coalitions"):
-        counts[row["game_id"]] += 1
-    assert min(counts.values()) < max(counts.values()) or len(set(counts.values())) == 1
+    assert len(rows(config, "coalitions")) == 6 * 8
+    annotate_all(configured(tmp_path, annotate={"estimator": "permutation", "budget": 64, "token_budget": 50}))
+    aside = [row["reason"] for row in rows(config, "rejects") if row["stage"].startswith("annotate")]
+    assert len(aside) == 6
+    assert all("costs at most 50 tokens and 64 coalitions; raise the budget" in reason for reason in aside)
+    assert rows(config, "coalitions") == []
+    assert Store(config.store_root).verify("r") == []
 
 
 def test_a_vote_is_counted_again_without_each_voter(tmp_path: Path, engine: ScriptedEngine):
