@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -147,15 +148,30 @@ def test_another_way_of_solving_takes_the_place_of_the_first_for_all_its_games(t
     assert by_player(config).keys() == before.keys()
 
 
+def twice(prompt: str) -> str:
+    """As `reply`, with a second question to the left one."""
+    if "I lead" in prompt and prompt.count("left: It is") == 1:
+        return "ask left: " + re.findall(r"Question: What is (.*)\?", prompt)[-1]
+    return reply(prompt.replace("</user>", "\n</user>"))
+
+
 def test_where_the_messages_exceed_the_budget_the_agents_credit_is_shared_out(tmp_path: Path, engine: ScriptedEngine):
+    engine.reply = twice
     config = credited(tmp_path, players="messages", budget=8)
+    assert {row["player_kind"] for row in rows(config, "games")} == {"agent"}
     shares = [row for row in rows(config, "message_credits") if row["credit"] is not None]
-    assert {row["estimator"] for row in shares} <= {"exact", "owen", "owen_sampled"}
-    sums: dict[tuple[str, str], float] = defaultdict(float)
+    assert {row["estimator"] for row in shares} == {"exact"}
+    parts: dict[tuple[str, str], list[float]] = defaultdict(list)
     for row in shares:
-        sums[row["trajectory_id"], row["agent"]] += row["credit"]
+        parts[row["trajectory_id"], row["agent"]].append(row["credit"])
+    assert {agent: len(some) for (_, agent), some in parts.items()} == {"boss": 2, "left": 4, "right": 1}
     agents = by_player(config)
-    assert all(sums[key] == pytest.approx(agents[key]["credit"], abs=1e-9) for key in sums if "exact" in str(shares[0]))
+    assert {key: pytest.approx(sum(some), abs=1e-9) for key, some in parts.items()} == {
+        key: row["credit"] for key, row in agents.items()
+    }
+    exact = configured(tmp_path, annotate={"players": "messages", "budget": 64})
+    annotate_all(exact)
+    assert {row["player_kind"] for row in rows(exact, "games")} == {"agent", "message"}
 
 
 def test_a_token_budget_that_no_plan_meets_sets_the_games_aside(tmp_path: Path, engine: ScriptedEngine):
