@@ -6,9 +6,11 @@ Takes the first errors that `apportion annotate` found in the failures of some r
 the other localizer. For every located failure the same agent rewrites the located step (`--alternatives` times) and
 every other step of the log (`--others` times each), with seeds that no localizer has seen; every rewrite is continued
 to the end and verified. What a uniformly random step does is the mean over all steps of the log, its exact expectation.
-Printed, for each: failures located, the share of rewrites that turn the outcome at its step and at a random step,
-their paired difference with a 95 % bootstrap interval over runs and failures; and, of the runs that were repaired, the
-tokens spent on a confirmed repair.
+Printed, for each: failures located, the share of rewrites that turn the outcome at its step, at the next one, and at a
+random step; the paired difference of the first and the last with a 95 % bootstrap interval over runs and failures.
+Rewriting an earlier step rewrites the error as well, so the log's first step, the last row, turns about as many: a
+localizer is as late as it can be without losing that, and what it misses by one step is in the column of the next.
+Then, of the runs that were repaired, the tokens spent on a confirmed repair.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from pipeline.quiet import hush
 from pipeline.sql import query
 from pipeline.store import Store
 
+FIRST = "(first step)"
 SPENT = """
 SELECT count(*)::INT AS continuations, coalesce(sum(t.completion_tokens), 0)::BIGINT AS generated,
  (SELECT count(*) FROM localizations WHERE run_id IN ({runs}))::INT AS failures,
@@ -57,12 +60,13 @@ def main(
         for name, found in measure(config, one, alternatives, others, seed).items():
             if found.shape[1]:
                 shares.setdefault(name, []).append(found)
-    shown = Table("localizer", "located", "turned there", "at a random step", "paired difference", title=", ".join(run))
+    shown = Table("localizer", "located", "turned there", "at the next step", "at a random step", "there less random",
+                  title=", ".join(run))  # fmt: skip
     for name, parts in shares.items():
-        both = np.concatenate(parts, axis=1)
-        there, elsewhere = both.mean(axis=1)
-        gains = [part[0] - part[1] for part in parts]
-        shown.add_row(name, str(both.shape[1]), f"{there:.3f}", f"{elsewhere:.3f}", interval(gains, seed))
+        together = np.concatenate(parts, axis=1)
+        gains = [part[0] - part[2] for part in parts]
+        means = (f"{one:.3f}" for one in together.mean(axis=1))
+        shown.add_row(name, str(together.shape[1]), *means, interval(gains, seed))
     console = Console(width=120)
     console.print(shown)
     repaired = query(data / "runs", f"SELECT DISTINCT run_id FROM repairs WHERE run_id IN ({_quoted(run)})")
@@ -77,7 +81,7 @@ def _quoted(runs: list[str]) -> str:
 
 
 def measure(config: Config, run: str, number: int, others: int, seed: int) -> dict[str, NDArray[np.float64]]:
-    """By localizer: shares of turned outcomes, shape (2, failures), at the located step and at a random one."""
+    """By localizer: shares of turned outcomes, shape (3, failures): at the located step, the next and a random one."""
     from pipeline.stages.bench import Bench
     from pipeline.stages.failures import by_value, failures_of, plan
 
@@ -92,25 +96,29 @@ def measure(config: Config, run: str, number: int, others: int, seed: int) -> di
             steps.setdefault(row["localizer"], []).append((logs[row["trajectory_id"]], row["first_error"]))
     looked = [logs[name] for name in dict.fromkeys(row["trajectory_id"] for row in told)]
     if value_drop.NAME not in steps:
-        steps[value_drop.NAME] = [(one.log, one.step) for one in by_value(bench, looked, []) if one.step is not None]
+        steps[value_drop.NAME] = [(one.log, one.step) for one in by_value(config, looked, []) if one.step is not None]
+    steps[FIRST] = [(log, log.turns[0]) for log in looked]
     most: dict[tuple[str, int], int] = {}
-    for located in steps.values():
+    for name, located in steps.items():
         for log, step in located:
             for turn in log.turns:
                 key = log.trajectory_id, turn
-                most[key] = max(most.get(key, 0), number if turn == step else others)
-    asked = [branch(logs[name], turn, "benchmark", n, seed) for (name, turn), k in most.items() for n in range(k)]
+                wanted = number if turn == step and name != FIRST else others
+                most[key] = max(most.get(key, 0), wanted)
+    asked = [branch(logs[log_id], turn, "benchmark", n, seed) for (log_id, turn), k in most.items() for n in range(k)]
     verdicts = iter(bench.judge("rewrites", asked))
     turned = {key: float(np.mean([bool(next(verdicts)[1]) for _ in range(k)])) for key, k in most.items()}
     return {
-        name: np.array(
-            [
-                [turned[log.trajectory_id, step] for log, step in located],
-                [np.mean([turned[log.trajectory_id, turn] for turn in log.turns]) for log, _ in located],
-            ]
-        )
+        name: np.array([_shares(turned, log, step) for log, step in located]).T.reshape(3, -1)
         for name, located in steps.items()
     }
+
+
+def _shares(turned: dict[tuple[str, int], float], log: Log, step: int) -> tuple[float, float, float]:
+    """At the step, at the agents' next one (0 after the last: the failure stands), and on average over all."""
+    every = [turned[log.trajectory_id, turn] for turn in log.turns]
+    place = log.turns.index(step)
+    return every[place], [*every, 0.0][place + 1], float(np.mean(every))
 
 
 if __name__ == "__main__":

@@ -96,8 +96,8 @@ def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_
 
     resolved, run = config_of_run(config, sets, run)
     planned, blame = plan(resolved, run), failures.plan(resolved, run)
-    if any(shard.imported for shard in blame.shards) and resolved.failures.localizer == "monte_carlo":
-        say("imported logs cannot be continued: first errors are found by value_drop, and nothing is repaired")
+    for kind in {shard.kind for shard in blame.shards if shard.imported}:
+        say(f"imported logs cannot be continued: first errors are found by {kind}, and nothing is repaired")
     if dry_run:
         total = cost(planned, tokenizer_for(resolved.model, resolved.data_root))
         say(

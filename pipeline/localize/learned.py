@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import UserError
+from pipeline.ids import digest
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
 from pipeline.localize.features import Features
@@ -33,6 +34,7 @@ from pipeline.localize.subspaces import fit_averaged
 
 Floats = NDArray[np.float64]
 
+NAME = "learned"
 AGENT_COLUMNS = ("sum", "top", *ROLES)
 STEP_PRIOR = 3.0
 AGENT_PRIOR = np.array([0.5, 0.5, *(20.0 for _ in ROLES)])
@@ -52,7 +54,7 @@ class Learned:
     agents: Ranker | None = None
     trained_on: frozenset[str] = frozenset()
     figures: Mapping[str, Any] = field(default_factory=dict)
-    name: str = "learned"
+    name: str = NAME
 
     def fit(self, cases: Sequence[Case]) -> Learned:
         """A copy that has learned from labelled cases; cases without a label are left out.
@@ -144,6 +146,11 @@ class Learned:
 def shipped(cache: Path | None = None) -> Learned:
     """The localizer with the weights that come with the project; `cache` is a folder for its signals."""
     return Learned.load(WEIGHTS, Features(TEXT, cache=cache))
+
+
+def weights_fingerprint() -> str:
+    """Digest of the weights that come with the project."""
+    return digest(WEIGHTS.read_text(encoding="utf-8"))
 
 
 def agent_columns(case: Case, log_p: Floats) -> Floats:

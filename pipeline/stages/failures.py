@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -18,11 +19,14 @@ from pipeline.failures.log import Log, branch
 from pipeline.failures.pairs import pairs
 from pipeline.failures.repair import Alternative
 from pipeline.ids import digest
+from pipeline.localize.case import case_of
+from pipeline.localize.learned import NAME as LEARNED
+from pipeline.localize.learned import shipped, weights_fingerprint
 from pipeline.models import fingerprint, resolve_dtype, resolve_model
 from pipeline.sampling import Played, Rollout, message_rows
 from pipeline.stages.annotate import SPOKEN
 from pipeline.stages.bench import Bench, check_conditions, logs_of
-from pipeline.stages.common import ALGORITHM_VERSION, frame, watcher
+from pipeline.stages.common import ALGORITHM_VERSION, engine_for, frame, watcher
 from pipeline.stages.sample import policy_of, writer
 from pipeline.store import Store
 
@@ -78,17 +82,29 @@ class Failures:
 
 @dataclass(frozen=True)
 class Located:
-    """A failure with the values of its prefixes and what was made of them."""
+    """A failure, what a localizer (`by`) found of its turns, and what was made of it.
+
+    It gives values of the prefixes, one more than there are turns; or for each turn the probability of being wrong.
+    `agent` is to blame; `confidence` in [0, 1] is the fall of the value, or the probability.
+    """
 
     log: Log
-    values: Sequence[float | None]
-    error: FirstError | None
+    by: str
+    step: int | None = None
+    agent: str | None = None
+    confidence: float | None = None
+    values: Sequence[float | None] = ()
+    probabilities: Sequence[float] = ()
     tried: Sequence[tuple[Played, bool | None]] = ()
     """Continuations that rewrote the wrong step, with their verdicts."""
 
-    @property
-    def step(self) -> int | None:
-        return self.log.turns[self.error.turn] if self.error else None
+    @classmethod
+    def at(cls, error: FirstError | None, log: Log, by: str, values: Sequence[float | None], **more: Any) -> Located:
+        """Where the value falls; who speaks there is to blame."""
+        if error is None:
+            return cls(log, by, values=values)
+        step = log.turns[error.turn]
+        return cls(log, by, step, str(log.messages[step]["agent"]), error.fall, values, **more)
 
 
 def plan(config: Config, run: str) -> FailurePlan:
@@ -105,12 +121,14 @@ def plan(config: Config, run: str) -> FailurePlan:
     shards = []
     for name in names:
         imported = name.startswith("imported-")
-        localizer = value_drop.NAME if imported else section.localizer
+        localizer = LEARNED if imported and section.localizer == monte_carlo.NAME else section.localizer
         source = store.shard_fingerprint("trajectories", run, name)
         for kind in (localizer, repair.SIBLING) if section.contrast and not imported else (localizer,):
             spec = [ALGORITHM_VERSION, told, config.sampling(), source]
-            if kind == value_drop.NAME:
+            if kind in (value_drop.NAME, LEARNED):
                 spec += [scorer, config.annotate.cue, config.model.max_model_len]
+            if kind == LEARNED:
+                spec.append(weights_fingerprint())
             shards.append(Shard(name, kind, digest(spec), imported))
     return FailurePlan(config, run, scorer, policy_id, tuple(shards))
 
@@ -182,23 +200,25 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
     found = failures_of(plan, shard.source)
     wanted = _asked_for(plan, shard, found) | (_done(plan, shard) or set())
     logs = [log for log in found.logs if log.trajectory_id in wanted]
-    bench = Bench.open(config) if logs else None
+    bench = Bench.open(config) if logs and not shard.imported else None
     rejects: list[dict[str, Any]] = []
     located: list[Located] = []
     repairs: list[Alternative] = []
     if bench and shard.kind == repair.SIBLING:
         repairs = settled(bench, [one for log in logs if (one := found.beside(log))], shard.kind)
-    elif bench:
-        located = by_value(bench, logs, rejects) if shard.kind == value_drop.NAME else by_continuing(bench, logs)
-        if not shard.imported:
-            repairs = settled(bench, proposed(bench, located, shard.kind, config.failures.alternatives), shard.kind)
+    elif bench and shard.kind == monte_carlo.NAME:
+        located = by_continuing(bench, logs)
+    elif logs:
+        located = by_reading(config, logs, rejects) if shard.kind == LEARNED else by_value(config, logs, rejects)
+    if bench and located:
+        repairs = settled(bench, proposed(bench, located, shard.kind, config.failures.alternatives), shard.kind)
     write = writer(store, plan.run, shard.name, shard.fingerprint)
     played = bench.played if bench else []
     write("trajectories", [{**row, "batch_index": None} for _, row in played])
     write("messages", [row for one, _ in played for row in message_rows(one, config.sample, plan.policy_id)])
-    scorer = plan.scorer if shard.kind == value_drop.NAME else plan.policy_id
-    write("steps", [row for one in located for row in step_rows(one, shard.kind, scorer)])
-    write("localizations", [localization_row(one, shard.kind) for one in located])
+    scorers = {value_drop.NAME: plan.scorer, monte_carlo.NAME: plan.policy_id}
+    write("steps", [row for one in located for row in step_rows(one, scorers.get(one.by))])
+    write("localizations", [localization_row(one) for one in located])
     rows_of_repairs = [one.row(plan.policy_id) for one in repairs]
     write("repairs", rows_of_repairs)
     write("rejects", rejects)
@@ -208,24 +228,44 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
     return 0 if shard.kind == repair.SIBLING else len(logs)
 
 
-def by_value(bench: Bench, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
+def by_reading(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
+    """Locate by the ranker that comes with the project, no model asked; by value what it has learned from.
+
+    It names a message of an agent, and the agent to blame on its own terms.
+    """
+    ranker = shipped()
+    cases = [case_of(log) for log in logs]
+    seen = [log for log, case in zip(logs, cases, strict=True) if case.question_id in ranker.trained_on]
+    fresh = [(log, case) for log, case in zip(logs, cases, strict=True) if case.question_id not in ranker.trained_on]
+    located = []
+    for (log, case), verdict in zip(fresh, ranker.judge([case for _, case in fresh]), strict=True):
+        spoken = [i for i, step in enumerate(case.steps) if step.role == "assistant"]
+        probabilities = np.exp(verdict.steps[spoken]).tolist()
+        best = int(np.argmax(probabilities))
+        agent = max(verdict.agents, key=lambda name: verdict.agents[name])
+        located.append(
+            Located(log, LEARNED, log.turns[best], agent, min(1.0, probabilities[best]), probabilities=probabilities)
+        )
+    return [*located, *(by_value(config, seen, rejects) if seen else ())]
+
+
+def by_value(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
     """Locate by the fall of the reference's likelihood; logs that cannot be scored are set aside."""
-    config = bench.config
+    engine = engine_for(config.model, config.data_root)
+    engine.reset_prefix_cache()
     asked, kept = [], []
     for log in logs:
         try:
-            asked.append(
-                value_drop.requests(log, bench.engine.tokenizer, config.annotate.cue, config.model.max_model_len)
-            )
+            asked.append(value_drop.requests(log, engine.tokenizer, config.annotate.cue, config.model.max_model_len))
             kept.append(log)
         except ValueError as error:
             rejects.append(
                 {"stage": "failures", "file": f"{_PLACE}{log.trajectory_id}", "line": 0, "reason": str(error)}
             )
     done = watcher().start("prefixes of failures", sum(map(len, asked)))
-    found = value_drop.values(asked, bench.engine, done)
+    found = value_drop.values(asked, engine, done)
     return [
-        Located(log, values, first_fall(values, config.failures.margin))
+        Located.at(first_fall(values, config.failures.margin), log, value_drop.NAME, values)
         for log, values in zip(kept, found, strict=True)
     ]
 
@@ -242,7 +282,7 @@ def by_continuing(bench: Bench, logs: Sequence[Log]) -> list[Located]:
         error = change_point(won, of, bench.config.failures.margin)
         tried = mine[error.turn * k : (error.turn + 1) * k] if error else []
         shares = [count / verdicts if verdicts else None for count, verdicts in zip(won, of, strict=True)]
-        located.append(Located(log, [*shares, 0.0], error, tried))
+        located.append(Located.at(error, log, monte_carlo.NAME, [*shares, 0.0], tried=tried))
     return located
 
 
@@ -282,34 +322,44 @@ def proposed(bench: Bench, located: Sequence[Located], proposal: str, number: in
     return found
 
 
-def step_rows(located: Located, name: str, scorer: str) -> list[dict[str, Any]]:
+def step_rows(located: Located, scorer: str | None) -> list[dict[str, Any]]:
     """The rows of `steps` of one failure."""
+    turns = located.log.turns
+    values: Sequence[float | None] = located.values if located.values else [None] * (len(turns) + 1)
+    wrong: Sequence[float | None] = located.probabilities or [None] * len(turns)
     return [
         {
             "trajectory_id": located.log.trajectory_id,
             "message_index": turn,
             "agent": located.log.messages[turn]["agent"],
-            "prm": name,
+            "prm": located.by,
             "scorer": scorer,
             "value_before": before,
             "value_after": after,
-            "score": None if before is None or after is None else after - before,
+            "score": _score(before, after, probability),
+            "probability": probability,
         }
-        for turn, before, after in zip(located.log.turns, located.values, located.values[1:], strict=False)
+        for turn, before, after, probability in zip(turns, values, values[1:], wrong, strict=False)
     ]
 
 
-def localization_row(located: Located, name: str) -> dict[str, Any]:
+def _score(before: float | None, after: float | None, probability: float | None) -> float | None:
+    if probability is not None:
+        return -probability
+    return None if before is None or after is None else after - before
+
+
+def localization_row(located: Located) -> dict[str, Any]:
     """The row of `localizations` of one failure."""
-    speaker = None if located.step is None else located.log.messages[located.step]["agent"]
     return {
         "trajectory_id": located.log.trajectory_id,
-        "localizer": name,
-        "target": "decisive" if name == monte_carlo.NAME else "first_wrong",
+        "localizer": located.by,
+        "target": "first_wrong" if located.by == value_drop.NAME else "decisive",
         "first_error": located.step,
-        "agent": speaker,
-        "speaker": speaker,
-        "confidence": located.error.fall if located.error else None,
+        "agent": located.agent,
+        "speaker": None if located.step is None else located.log.messages[located.step]["agent"],
+        "confidence": located.confidence,
+        "weights_fingerprint": weights_fingerprint() if located.by == LEARNED else None,
     }
 
 

@@ -32,7 +32,7 @@ def fail(config: Config, run: str = "r") -> list[str]:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     made = ScriptedEngine(reply)
-    for stage in ("sample", "bench"):
+    for stage in ("sample", "bench", "failures"):
         monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: made)
     return made
 

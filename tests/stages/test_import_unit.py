@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from scripted import ScriptedEngine
 
 from pipeline.config import Config, load_config
-from pipeline.stages import annotate, import_logs
+from pipeline.localize.case import question_id
+from pipeline.localize.learned import shipped, weights_fingerprint
+from pipeline.stages import annotate, failures, import_logs
 from pipeline.store import Store
 
 
@@ -42,13 +45,23 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (model / name).write_text("{}")
     engine = ScriptedEngine()
-    monkeypatch.setattr("pipeline.stages.annotate.engine_for", lambda model, root: engine)
+    for stage in ("annotate", "failures"):
+        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: engine)
     return load_config(None, (f"run.data={tmp_path / 'data'}", f"model.path={model}", "annotate.on=all"))
 
 
 def annotate_all(config: Config, run: str) -> int:
     plan = annotate.plan(config, run)
     return sum(annotate.run_shard(plan, shard) for shard in plan.pending)
+
+
+def localized(config: Config, run: str) -> list[dict[str, Any]]:
+    """The rows of `localizations` that the default makes."""
+    plan = failures.plan(config, run)
+    for shard in plan.pending:
+        failures.run_shard(plan, shard)
+    found: list[dict[str, Any]] = Store(config.store_root).read("localizations", run).to_pylist()
+    return found
 
 
 def test_plan_tells_what_would_be_imported_and_writes_nothing(config: Config, logs: Path):
@@ -102,6 +115,38 @@ def test_importing_again_writes_the_same_rows_and_leaves_the_shards_alone(config
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
     import_logs.run(import_logs.plan(config, "messages", logs))
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
+
+
+def test_a_failed_log_is_read_by_the_learned_ranker_without_a_model(config: Config, logs: Path, monkeypatch: Any):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    monkeypatch.setattr("pipeline.stages.failures.engine_for", lambda model, root: pytest.fail("no model is needed"))
+    (found,) = localized(config, run)
+    store = Store(config.store_root)
+    steps = store.read("steps", run).sort_by("message_index").to_pylist()
+    assert [(one["agent"], one["prm"], one["scorer"]) for one in steps] == [
+        ("ann", "learned", None),
+        ("bob", "learned", None),
+    ]
+    assert sum(one["probability"] for one in steps) == pytest.approx(1.0)
+    assert [one["score"] for one in steps] == [-one["probability"] for one in steps]
+    best = max(steps, key=lambda one: one["probability"])
+    assert (found["first_error"], found["speaker"]) == (best["message_index"], best["agent"])
+    assert found["confidence"] == pytest.approx(best["probability"])
+    assert (found["localizer"], found["target"]) == ("learned", "decisive")
+    assert found["weights_fingerprint"] == weights_fingerprint()
+    assert store.read("repairs", run).num_rows == 0
+    assert store.verify(run) == []
+
+
+def test_a_question_that_the_ranker_has_learned_from_is_read_by_value(
+    config: Config, logs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen = replace(shipped(), trained_on=frozenset({question_id("Why 2?")}))
+    monkeypatch.setattr(failures, "shipped", lambda: seen)
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    (found,) = localized(config, run)
+    assert (found["localizer"], found["weights_fingerprint"]) == ("value_drop", None)
+    assert {one["prm"] for one in Store(config.store_root).read("steps", run).to_pylist()} == {"value_drop"}
 
 
 def test_many_logs_are_cut_into_shards(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
