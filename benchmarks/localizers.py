@@ -3,9 +3,11 @@
     .venv/bin/python benchmarks/localizers.py --run RUN [--run RUN ...] [--alternatives 4] [--others 2]
 
 Takes the first errors that `apportion annotate` found in the failures of some runs, and locates the same failures by
-the other localizer. For every located failure the same agent rewrites the located step (`--alternatives` times) and
-every other step of the log (`--others` times each), with seeds that no localizer has seen; every rewrite is continued
-to the end and verified. What a uniformly random step does is the mean over all steps of the log, its exact expectation.
+the localizers that need no continuations: value_drop, the ranker learned on public failures (`learned`) and the one on
+planted errors (`planted`, text alone). For every located failure the same agent rewrites the located step
+(`--alternatives` times) and every other step of the log (`--others` times each), with seeds that no localizer has seen;
+every rewrite is continued to the end and verified. What a uniformly random step does is the mean over all steps of the
+log, its exact expectation.
 Printed, for each: failures located, the share of rewrites that turn the outcome at its step, at the next one, and at a
 random step; the paired difference of the first and the last with a 95 % bootstrap interval over runs and failures.
 Rewriting an earlier step rewrites the error as well, so the log's first step, the last row, turns about as many: a
@@ -15,6 +17,7 @@ Then, of the runs that were repaired, the tokens spent on a confirmed repair.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated
 
@@ -26,8 +29,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import Config, load_config
-from pipeline.failures import value_drop
 from pipeline.failures.log import Log, branch
+from pipeline.localize.case import case_of
+from pipeline.localize.own import Ranked
+from pipeline.localize.own import measure as signals
 from pipeline.quiet import hush
 from pipeline.sql import query
 from pipeline.store import Store
@@ -83,35 +88,40 @@ def _quoted(runs: list[str]) -> str:
 def measure(config: Config, run: str, number: int, others: int, seed: int) -> dict[str, NDArray[np.float64]]:
     """By localizer: shares of turned outcomes, shape (3, failures): at the located step, the next and a random one."""
     from pipeline.stages.bench import Bench
-    from pipeline.stages.failures import by_value, failures_of, plan
+    from pipeline.stages.failures import by_reading, by_value, failures_of, plan
 
     told = Store(config.store_root).read("localizations", run).to_pylist()
     planned = plan(config, run)
     sources = dict.fromkeys(shard.source for shard in planned.shards)
     logs = {log.trajectory_id: log for source in sources for log in failures_of(planned, source).logs}
     bench = Bench.open(config)
-    steps: dict[str, list[tuple[Log, int]]] = {}
+    steps: dict[str, dict[str, int]] = defaultdict(dict)
     for row in told:
         if row["first_error"] is not None:
-            steps.setdefault(row["localizer"], []).append((logs[row["trajectory_id"]], row["first_error"]))
+            steps[row["localizer"]][row["trajectory_id"]] = row["first_error"]
     looked = [logs[name] for name in dict.fromkeys(row["trajectory_id"] for row in told)]
-    if value_drop.NAME not in steps:
-        steps[value_drop.NAME] = [(one.log, one.step) for one in by_value(config, looked, []) if one.step is not None]
-    steps[FIRST] = [(log, log.turns[0]) for log in looked]
-    most: dict[tuple[str, int], int] = {}
-    for name, located in steps.items():
-        for log, step in located:
-            for turn in log.turns:
-                key = log.trajectory_id, turn
-                wanted = number if turn == step and name != FIRST else others
-                most[key] = max(most.get(key, 0), wanted)
-    asked = [branch(logs[log_id], turn, "benchmark", n, seed) for (log_id, turn), k in most.items() for n in range(k)]
+    for one in (*by_value(config, looked, []), *by_reading(config, looked, [])):
+        if one.step is not None:
+            steps[one.by][one.log.trajectory_id] = one.step
+    steps["planted"] = {log.trajectory_id: by_planted(log) for log in looked}
+    most = {(log.trajectory_id, turn): others for log in looked for turn in log.turns}
+    for located in steps.values():
+        most |= dict.fromkeys(located.items(), number)
+    steps[FIRST] = {log.trajectory_id: log.turns[0] for log in looked}
+    asked = [branch(logs[name], turn, "benchmark", n, seed) for (name, turn), k in most.items() for n in range(k)]
     verdicts = iter(bench.judge("rewrites", asked))
     turned = {key: float(np.mean([bool(next(verdicts)[1]) for _ in range(k)])) for key, k in most.items()}
     return {
-        name: np.array([_shares(turned, log, step) for log, step in located]).T.reshape(3, -1)
+        name: np.array([_shares(turned, logs[log], step) for log, step in located.items()]).T.reshape(3, -1)
         for name, located in steps.items()
     }
+
+
+def by_planted(log: Log) -> int:
+    """The step that the ranker trained on planted errors names, without its signals that ask a model."""
+    case = case_of(log)
+    (verdict,) = Ranked.shipped(signals([log], None, "")).judge([case])
+    return case.steps[int(verdict.steps.argmax())].index
 
 
 def _shares(turned: dict[tuple[str, int], float], log: Log, step: int) -> tuple[float, float, float]:
