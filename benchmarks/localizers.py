@@ -10,8 +10,8 @@ every rewrite is continued to the end and verified. What a uniformly random step
 log, its exact expectation.
 Printed, for each: failures located, the share of rewrites that turn the outcome at its step, at the next one, and at a
 random step; the paired difference of the first and the last with a 95 % bootstrap interval over runs and failures.
-Rewriting an earlier step rewrites the error as well, so the log's first step, the last row, turns about as many: a
-localizer is as late as it can be without losing that, and what it misses by one step is in the column of the next.
+Rewriting an earlier step rewrites the error as well, so the first step of a log (last row) turns about as many; what
+tells a localizer from it is how few are turned one step later.
 Then, of the runs that were repaired, the tokens spent on a confirmed repair.
 """
 
@@ -38,11 +38,12 @@ from pipeline.sql import query
 from pipeline.store import Store
 
 FIRST = "(first step)"
+OURS = "proposal NOT IN ('sibling', 'random')"
 SPENT = """
 SELECT count(*)::INT AS continuations, coalesce(sum(t.completion_tokens), 0)::BIGINT AS generated,
  (SELECT count(*) FROM localizations WHERE run_id IN ({runs}))::INT AS failures,
  (SELECT count(first_error) FROM localizations WHERE run_id IN ({runs}))::INT AS located,
- (SELECT count(*) FROM repairs WHERE run_id IN ({runs}) AND proposal NOT IN ('sibling', 'random') AND
+ (SELECT count(*) FROM repairs WHERE run_id IN ({runs}) AND {ours} AND
   confirmation_successes / confirmation_k > baseline_successes / baseline_k)::INT AS confirmed,
  (SELECT count(*) FROM preferences WHERE run_id IN ({runs}))::INT AS pairs
 FROM trajectories t WHERE run_id IN ({runs}) AND origin IN ('monte_carlo', 'repair')
@@ -74,8 +75,11 @@ def main(
         shown.add_row(name, str(together.shape[1]), *means, interval(gains, seed))
     console = Console(width=120)
     console.print(shown)
-    repaired = query(data / "runs", f"SELECT DISTINCT run_id FROM repairs WHERE run_id IN ({_quoted(run)})")
-    spent = query(data / "runs", SPENT.format(runs=_quoted(repaired["run_id"].to_pylist() or run))).to_pylist()[0]
+    repaired = query(data / "runs", f"SELECT DISTINCT run_id FROM repairs WHERE run_id IN ({_quoted(run)}) AND {OURS}")
+    if not repaired.num_rows:
+        console.print("none of these runs was repaired: what a confirmed repair costs is not known")
+        return
+    spent = query(data / "runs", SPENT.format(runs=_quoted(repaired["run_id"].to_pylist()), ours=OURS)).to_pylist()[0]
     spent["generated_tokens_per_confirmed_repair"] = round(spent["generated"] / max(1, spent["confirmed"]))
     for name, value in spent.items():
         console.print(f"{name.replace('_', ' '):40}{value:>12,}")
