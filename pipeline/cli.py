@@ -97,7 +97,8 @@ def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_
     resolved, run = config_of_run(config, sets, run)
     planned, blame = plan(resolved, run), failures.plan(resolved, run)
     for kind in {shard.kind for shard in blame.shards if shard.imported}:
-        say(f"imported logs cannot be continued: first errors are found by {kind}, and nothing is repaired")
+        how = "learned, or by value_drop where it was trained on the question" if kind == "learned" else kind
+        say(f"imported logs cannot be continued: nothing is repaired, first errors are found by {how}")
     if dry_run:
         total = cost(planned, tokenizer_for(resolved.model, resolved.data_root))
         say(
