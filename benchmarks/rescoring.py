@@ -58,6 +58,7 @@ def main(
         "agents", "spoken", "tokens", "distinct", "transformers s", "default s", "ours s", "limit s", "default / ours",
         "ours / limit", "differ", title=f"coalitions of one trajectory, {resolve_dtype(dtype)}",
     )  # fmt: skip
+    measure(engine, slow, trajectory(2, 1, words, config, seed), some, 1, seed)  # the first calls are slow in every arm
     for number in agents:
         for times in spoken:
             cell = measure(engine, slow, trajectory(number, times, words, config, seed), some, repeat, seed)

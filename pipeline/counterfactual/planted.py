@@ -4,7 +4,7 @@ A two-hop question of `tasks.multihop`; four or five agents, alpha, beta and so 
 each with one message; a lead that answers and is no player. Who plays which part at which place is drawn by seed:
 
 * `key_holder` states the deciding fact; in other games a pair of `duplicate` agents both state it, in the same words;
-* `first_hop` states who owns the inn, and how the town's name begins; `partial` states another true fact of the town;
+* `first_hop` states who owns the inn, and how the name of the town begins and ends; `partial` another true fact of it;
 * `content_free` is polite about the question, in about as many words;
 * `saboteur` states, as the key holder would, that the person lives in another town.
 
@@ -66,7 +66,7 @@ SYSTEM = "You lead a team. Read what your helpers report, then give the answer."
 EXAMPLES = (
     (
         "Question: In which town does the owner of the Blue Lantern live?\n"
-        "alpha: The Blue Lantern is owned by Nell Birch. The name of the town begins with Far.\n"
+        "alpha: The Blue Lantern is owned by Nell Birch. The name of the town begins with Far and ends in row.\n"
         "beta: I am happy to help with this question.\n"
         "gamma: Nell Birch lives in Farrow.",
         "answer: Farrow",
@@ -74,7 +74,7 @@ EXAMPLES = (
     (
         "Question: In which town does the owner of the Old Mitten live?\n"
         "alpha: Tom Sedge lives in Greyport.\n"
-        "beta: The Old Mitten is owned by Tom Sedge. The name of the town begins with Grey.\n"
+        "beta: The Old Mitten is owned by Tom Sedge. The name of the town begins with Grey and ends in port.\n"
         "gamma: Let me think about the question for a while.",
         "answer: Greyport",
     ),
@@ -114,10 +114,11 @@ def generate(number: int, seed: int) -> list[Planted]:
         (town,) = task.references
         owned, deciding = task.meta["facts"]
         person = deciding.removesuffix(f" lives in {town}.")
+        head = _head(town)
         fact = {
             Part.KEY_HOLDER: deciding,
             Part.DUPLICATE: deciding,
-            Part.FIRST_HOP: f"{owned} The name of the town begins with {_head(town)}.",
+            Part.FIRST_HOP: f"{owned} The name of the town begins with {head} and ends in {town.removeprefix(head)}.",
             Part.PARTIAL: rivers[town],
             Part.CONTENT_FREE: rng.choice(FILLERS),
             Part.SABOTEUR: f"{person} lives in {_other(town, rng)}.",

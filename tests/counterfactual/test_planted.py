@@ -72,7 +72,8 @@ def test_every_part_says_what_it_was_planted_for():
         if one.places(Part.FIRST_HOP):
             said = text(one, Part.FIRST_HOP)
             assert said.startswith(owned)
-            assert one.answer.startswith(said.split()[-1].rstrip("."))
+            begins, ends = said.split(" begins with ")[1].rstrip(".").split(" and ends in ")
+            assert begins + ends == one.answer
             assert one.answer not in said
         if one.places(Part.PARTIAL):
             assert text(one, Part.PARTIAL) in world.documents["rivers"]
@@ -221,7 +222,7 @@ def test_a_reader_who_believes_what_it_reads_is_found_out():
         homes = [line.removesuffix("</user>").rstrip(".").split()[-1] for line in heard if " lives in " in line]
         shares = Counter(homes)
         rivers = [line.split()[4] for line in heard if " lies on the river " in line]
-        hints = [line.removesuffix("</user>").rstrip(".").split()[-1] for line in heard if "begins with" in line]
+        hints = [line for line in heard if "begins with" in line]
         best = max((0.9 * shares[town] / len(homes) for town in shares if town == right[0]), default=0.02)
         best += 0.05 * (right[0] in rivers) + 0.04 * bool(hints)
         return float(np.log(best))
