@@ -2,7 +2,7 @@
 
 Options are the steps, each with its own columns, and one more, "none", with the largest value and the mean of every
 column over the steps, a constant and log(1 + steps): that none is wrong is likelier where no step looks wrong. With
-`states` a logistic head over them is fitted too (`trained`), and its score is one more family; the ranker learns from
+`states` a logistic head over them is fitted too (`probe`), and its score is one more family; the ranker learns from
 scores that the head gives to cases it was fitted without.
 
 Status: ours (see `pipeline.localize.ranker`). Degenerate: without labelled cases all options are alike; fitted without
@@ -11,12 +11,15 @@ sound cases it hardly ever says "none".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ids import digest
 from pipeline.localize import choice
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
@@ -24,27 +27,44 @@ from pipeline.localize.choice import FOLDS, Choice
 from pipeline.localize.folds import folds_by_question
 from pipeline.localize.metrics import option_of
 from pipeline.localize.outline import best_shift
-from pipeline.localize.process import trained
-from pipeline.localize.process.trained import Head
+from pipeline.localize.process import probe, trained
+from pipeline.localize.process.probe import Head
 
 Floats = NDArray[np.float64]
 Measure = Callable[[Sequence[Case]], dict[str, Floats]]
 """Columns of each case by case_id, shape (steps, columns), the same columns in every case."""
 
 
+CHUNK = 32
+"""Solutions that are measured between two writes of the file."""
+
+
 @dataclass
 class Signals:
-    """A measure that looks at each case once."""
+    """A measure that looks at each solution once.
+
+    `keep` tells of an .npz file in which the numbers are kept as they come, by a digest of the solution's text; its
+    name should change with whatever changes them.
+    """
 
     measure: Measure
+    keep: Callable[[], Path] | None = None
     known: dict[str, Floats] = field(default_factory=dict)
 
     def of(self, cases: Sequence[Case]) -> list[Floats]:
         """One array a case, in order."""
-        fresh = {case.case_id: case for case in cases if case.case_id not in self.known}
-        if fresh:
-            self.known |= self.measure(list(fresh.values()))
-        return [self.known[case.case_id] for case in cases]
+        keys = [_key(case) for case in cases]
+        if self.keep is not None and not self.known:
+            self.known |= _kept(self.keep())
+        fresh = [(key, case) for key, case in dict(zip(keys, cases, strict=True)).items() if key not in self.known]
+        size = len(fresh) if self.keep is None else CHUNK
+        for start in range(0, len(fresh), max(1, size)):
+            some = fresh[start : start + size]
+            measured = self.measure([case for _, case in some])
+            self.known |= {key: measured[case.case_id] for key, case in some}
+            if self.keep is not None:
+                _write(self.keep(), self.known)
+        return [self.known[key] for key in keys]
 
 
 @dataclass(frozen=True)
@@ -93,12 +113,12 @@ class ProcessChecker:
             return None, None
         every = [*known, *self.planted]
         states = {case.case_id: x for case, x in zip(every, self.states.of(every), strict=True)}
-        head = trained.fit(every, states)
+        head = probe.fit(every, states)
         if len({case.question_id for case in known}) < 2:
             return head, [head.score(states[case.case_id]) for case in known]
         folds = folds_by_question(known, FOLDS, seed=1)
         parts = {
-            one: trained.fit([*(c for c, at in zip(known, folds, strict=True) if at != one), *self.planted], states)
+            one: probe.fit([*(c for c, at in zip(known, folds, strict=True) if at != one), *self.planted], states)
             for one in set(folds)
         }
         return head, [parts[at].score(states[case.case_id]) for at, case in zip(folds, known, strict=True)]
@@ -118,3 +138,23 @@ def _options(steps: Floats) -> Floats:
         x[-1, columns:-2] = np.concatenate([steps.max(0), steps.mean(0)])
     x[-1, -2:] = [1.0, np.log1p(n)]
     return x
+
+
+def _key(case: Case) -> str:
+    return digest([case.question, [step.text for step in case.steps]])
+
+
+def _kept(file: Path) -> dict[str, Floats]:
+    if not file.exists():
+        return {}
+    with np.load(file, allow_pickle=False) as found:
+        return {key: found[key] for key in found.files}
+
+
+def _write(file: Path, known: Mapping[str, Floats]) -> None:
+    """All of it anew, by one rename."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fresh = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    with fresh.open("wb") as out:
+        np.savez(out, **known)  # type: ignore[arg-type]
+    os.replace(fresh, file)

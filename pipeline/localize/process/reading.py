@@ -1,19 +1,16 @@
 """One forward pass of a language model over each solution: what every step cost it, and what it had in mind there.
 
-The prompt is the problem and a line break; the steps follow, one a line. Of a step's tokens given all before them:
-negative log-probabilities and entropies of the prediction (nats), and the hidden states (after the layer asked for) of
-its last token and their mean over its tokens. A solution beyond `window` tokens loses the front of its problem and
-then of its first steps: tokens that were not read cost nothing and show no state.
+Of a step's tokens given all before them (see `layout`): negative log-probabilities and entropies of the prediction
+(nats), and the hidden states (after the layers asked for) of its last token and their mean over its tokens.
 
 Status: standard (surprisal and entropy of a prediction), ours for the layout.
-Degenerate: a step without text gets zeros. Cost: one prefill a solution.
+Degenerate: a step that the window cut off gets zeros. Cost: one prefill a solution.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.localize.case import Case
+from pipeline.localize.process.layout import layout
 
 Floats = NDArray[np.float64]
 COLUMNS = ("mean", "most", "entropy", "most_entropy", "excess", "mean_in_log", "largest_mean", "largest_most", "start")
@@ -61,7 +59,7 @@ class Reader:
     def _one(self, case: Case) -> Reading:
         import torch
 
-        ids, steps = self._layout(case)
+        ids, steps = layout(self._tokenizer, case, WINDOW)
         with torch.inference_mode():
             out = self._model(torch.tensor([ids]), output_hidden_states=True)
             log_p = torch.log_softmax(out.logits[0, :-1].float(), dim=-1)
@@ -84,17 +82,6 @@ class Reader:
             marks.append(torch.cat([part[-1], part.mean(0)]).double().numpy())
         raw = np.array(rows)
         return Reading(_columns(raw), np.array(marks))
-
-    def _layout(self, case: Case) -> tuple[list[int], list[tuple[int, int]]]:
-        texts = [f"{case.question.strip()}\n\n", *(f"{step.text.strip()}\n" for step in case.steps)]
-        pieces = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
-        ids = [token for piece in pieces for token in piece]
-        ends = np.cumsum([len(piece) for piece in pieces])
-        start = self._tokenizer.bos_token_id
-        cut = max(0, len(ids) + 1 - WINDOW)
-        shift = 1 - cut
-        spans = [(max(1, int(a) + shift), max(1, int(b) + shift)) for a, b in pairwise(ends)]
-        return [start, *ids[cut:]], spans
 
 
 def _columns(raw: Floats) -> Floats:
