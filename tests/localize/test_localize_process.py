@@ -15,8 +15,8 @@ from pipeline.localize.case import Case, Label, Step
 from pipeline.localize.load import Context, Slow, checkers
 from pipeline.localize.process.arithmetic import COLUMNS, arithmetic, claims
 from pipeline.localize.process.planted import planted, sound
+from pipeline.localize.process.probe import fit
 from pipeline.localize.process.ranked import ProcessChecker, Signals
-from pipeline.localize.process.trained import fit
 from pipeline.localize.process.value_drop import final_answer, value_drop
 
 CLIPS = (
@@ -171,9 +171,25 @@ def test_signals_look_at_each_case_once():
     assert seen == ["one", "two"]
 
 
+def test_signals_on_file_are_not_measured_again_and_another_text_is_another_solution(tmp_path):
+    seen: list[str] = []
+
+    def measure(cases: Sequence[Case]) -> dict[str, np.ndarray]:
+        seen.extend(case.steps[0].text for case in cases)
+        return {case.case_id: np.full((1, 1), float(case.steps[0].text)) for case in cases}
+
+    def again() -> Signals:
+        return Signals(measure, lambda: tmp_path / "kept" / "one.npz")
+
+    assert [float(x) for x in again().of([solution("1"), solution("2", name="d")])] == [1, 2]
+    assert [float(x) for x in again().of([solution("2"), solution("1"), solution("3")])] == [2, 1, 3]
+    assert seen == ["1", "2", "3"]
+
+
 def test_checkers_that_ask_the_model_wait_until_they_are_asked_for():
     quick = checkers(Context(Config()))
     slow = {"value_drop", "surprise", "trained", "ranked", "ranked with trained", "generative_judge"}
+    slow |= {"probe"}
     assert slow == {one.name for one in checkers(Context(Config()), sorted(slow)) if isinstance(one, Slow) and one.slow}
     case = solution("3 + 4 = 7", "7 * 2 = 15", label=1)
     names = {one.name for one in quick}

@@ -50,13 +50,14 @@ def example(tokenizer: Any, case: Case) -> dict[str, list[int]]:
     return {"input_ids": ids, "labels": labels}
 
 
-def train(base: Path, cases: Sequence[Case], target: Path, seed: int = 0) -> None:
+def train(base: Path, cases: Sequence[Case], target: Path, *, rate: float = RATE, seed: int = 0) -> None:
     """Fine-tune `base` on solutions that are sound or have a label; the checkpoint appears whole in `target`."""
     import torch
     from transformers import (
         AutoModelForTokenClassification,
         AutoTokenizer,
         DataCollatorForTokenClassification,
+        PrinterCallback,
         Trainer,
         TrainingArguments,
         set_seed,
@@ -79,7 +80,7 @@ def train(base: Path, cases: Sequence[Case], target: Path, seed: int = 0) -> Non
         TrainingArguments(
             str(fresh),
             seed=seed,
-            learning_rate=RATE,
+            learning_rate=rate,
             warmup_steps=WARM_UP,
             num_train_epochs=1,
             per_device_train_batch_size=BATCH,
@@ -95,6 +96,7 @@ def train(base: Path, cases: Sequence[Case], target: Path, seed: int = 0) -> Non
         data_collator=DataCollatorForTokenClassification(tokenizer),
         train_dataset=[example(tokenizer, case) for case in known],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.train()
     model.save_pretrained(fresh)
     tokenizer.save_pretrained(fresh)
