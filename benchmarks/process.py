@@ -34,7 +34,7 @@ from pipeline.localize.judge import GenerativeJudge
 from pipeline.localize.load import Context, checkers
 from pipeline.localize.metrics import Estimate
 from pipeline.localize.process.families import Sources
-from pipeline.localize.process.ranked import Signals
+from pipeline.localize.process.ranked import ProcessChecker, Signals
 from pipeline.progress import Bars
 from pipeline.quiet import hush
 from pipeline.stages.common import watched
@@ -75,7 +75,7 @@ def main(
     plant: Annotated[Path | None, typer.Option(help="GSM8K's train.jsonl, for `trained`.")] = None,
     keep: Annotated[Path | None, typer.Option(help="A folder for what the model says.")] = None,
     family: Annotated[list[str] | None, typer.Option(help="Only this one (again for more).")] = None,
-    draws: Annotated[int, typer.Option(help="Draws of the folds.")] = 3,
+    draws: Annotated[int, typer.Option(help="Draws of the folds; 0 only asks the models, for --keep.")] = 3,
     limit: Annotated[int | None, typer.Option(help="Solutions of each subset and kind at most.")] = None,
     data: Path = Path("data"),
     out: Annotated[Path | None, typer.Option(help="Also write each solution's figures (JSON).")] = None,
@@ -91,12 +91,26 @@ def main(
         asked = once(one, sources) if isinstance(one, GenerativeJudge) else one
         began = time.monotonic()
         with Bars() as bars, watched(bars):
+            if not draws:
+                ask(asked, cases)
+                continue
             right[one.name] = np.mean([marks(asked, cases, seed) for seed in range(draws)], axis=0)
         console.print(f"{one.name}: {time.monotonic() - began:.0f} s")
+    if not draws:
+        return
     if out is not None:
         figures = {name: values.tolist() for name, values in right.items()}
         out.write_text(json.dumps({"cases": [case.case_id for case in cases], "right": figures}))
     report(cases, right)
+
+
+def ask(family: Localizer, cases: Sequence[Case]) -> None:
+    """Have all that the family reads measured."""
+    if isinstance(family, Once):
+        family.signals.of(cases)
+    if isinstance(family, ProcessChecker):
+        for signals in (*family.signals, *([family.states] if family.states else [])):
+            signals.of(cases)
 
 
 def some(cases: Sequence[Case], limit: int | None) -> list[Case]:
