@@ -7,37 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from solutions import WORDS, llama, solution, words_tokenizer
 
 from pipeline.config import load_config
 from pipeline.errors import UserError
-from pipeline.localize.case import Case, Label, Step
 from pipeline.localize.load import Context, checkers
 from pipeline.localize.process.layout import layout
 from pipeline.localize.process.planted import examples
 from pipeline.localize.process.trained import columns, example, train
 
-WORDS = ("<pad>", "<s>", "</s>", "<unk>", "so", "add", "two", "five", "oops", "\n")
-
-
-def solution(*texts: str, label: int | None = None, name: str = "c") -> Case:
-    steps = tuple(Step(i, "solver", "assistant", None, text) for i, text in enumerate(texts))
-    wrong = None if label is None else Label(label, "solver")
-    return Case(name, "two so", None, None, steps, "gsm8k", wrong, sound=label is None)
-
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    """A word or a line break a token."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex("\n"), "isolated"), pre_tokenizers.Split(" ", "removed")]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
-    )
+    return words_tokenizer()
 
 
 def test_a_solution_is_the_problem_and_a_step_a_line(tokenizer):
@@ -67,12 +49,9 @@ def test_what_follows_an_error_is_no_example(tokenizer):
 
 def test_training_tells_wrong_steps_from_right_ones_and_the_checkpoint_keeps_it(tokenizer, tmp_path: Path):
     import torch
-    from transformers import AutoModelForTokenClassification, LlamaConfig, LlamaForCausalLM
+    from transformers import AutoModelForTokenClassification
 
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-    torch.manual_seed(0)
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(WORDS), initializer_range=0.2, **sizes)).save_pretrained(tmp_path / "a")
-    tokenizer.save_pretrained(tmp_path / "a")
+    llama(tmp_path / "a", tokenizer)
     rng = np.random.default_rng(0)
     cases = []
     for number in range(1600):
