@@ -106,11 +106,9 @@ def main(
 
 def ask(family: Localizer, cases: Sequence[Case]) -> None:
     """Have all that the family reads measured."""
-    if isinstance(family, Once):
-        family.signals.of(cases)
-    if isinstance(family, ProcessChecker):
-        for signals in (*family.signals, *([family.states] if family.states else [])):
-            signals.of(cases)
+    several = family.signals if isinstance(family, ProcessChecker) else ()
+    for signals in (family.signals,) if isinstance(family, Once) else several:
+        signals.of(cases)
 
 
 def some(cases: Sequence[Case], limit: int | None) -> list[Case]:

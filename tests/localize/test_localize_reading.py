@@ -19,11 +19,11 @@ def test_a_step_costs_what_the_model_says_of_its_tokens(tmp_path: Path):
     tokenizer = words_tokenizer()
     llama(tmp_path, tokenizer)
     case = solution("add two", "oops", "so five")
-    reading = Reader(tmp_path).read([case])["c"]
+    read = Reader(tmp_path).read([case, solution(name="empty")])
     ids, spans = layout(tokenizer, case, 100)
     with torch.inference_mode():
         log_p = AutoModelForCausalLM.from_pretrained(tmp_path)(torch.tensor([ids])).logits[0].log_softmax(-1).double()
-    rows = dict(zip(COLUMNS, reading.surprise.T, strict=True))
+    rows = dict(zip(COLUMNS, read["c"].T, strict=True))
     for place, (start, end) in enumerate(spans):
         costs = [-float(log_p[at - 1, ids[at]]) for at in range(start, end)]
         doubts = [-float((log_p[at - 1].exp() * log_p[at - 1]).sum()) for at in range(start, end)]
@@ -33,3 +33,4 @@ def test_a_step_costs_what_the_model_says_of_its_tokens(tmp_path: Path):
         assert rows["entropy"][place] == pytest.approx(np.mean(doubts), abs=1e-4)
     assert rows["mean_in_log"].sum() == pytest.approx(0, abs=1e-4)
     assert rows["largest_mean"].tolist() == (rows["mean"] == rows["mean"].max()).tolist()
+    assert read["empty"].shape == (0, len(COLUMNS))

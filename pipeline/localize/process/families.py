@@ -21,7 +21,7 @@ from pipeline.localize.judge import GenerativeJudge
 from pipeline.localize.process import arithmetic, trained, value_drop
 from pipeline.localize.process.planted import examples
 from pipeline.localize.process.ranked import Floats, ProcessChecker, Signals
-from pipeline.localize.process.reading import Reader, Reading
+from pipeline.localize.process.reading import Reader
 from pipeline.localize.process.trained import ProcessModel
 from pipeline.localize.structure import structure
 from pipeline.models import fingerprint, resolve_model
@@ -34,7 +34,7 @@ class Sources:
     config: Config
     plant: Path | None = None
     """Solutions in GSM8K's format, in which errors are planted to train the process model."""
-    solutions: int = 400
+    solutions: int = 200
     """How many of them: each is an example with an error and one without."""
     keep: Path | None = None
     """A folder in which measured signals are kept; without one they last as long as the families."""
@@ -77,19 +77,15 @@ def families(sources: Sources) -> list[Localizer]:
     outline = Signals(lambda cases: {case.case_id: structure(case)[1] for case in cases})
     sums = Signals(lambda cases: {case.case_id: arithmetic.arithmetic(case) for case in cases})
     value = Signals(lambda cases: _values(sources, cases), sources.file("value"))
-    reader = _Loaded(sources)
-    surprise = Signals(
-        lambda cases: {n: one.surprise for n, one in reader.read(cases).items()}, sources.file("surprise")
-    )
-    states = Signals(lambda cases: {n: one.states for n, one in reader.read(cases).items()}, sources.file("states"))
-    process = Signals(reader.process, sources.file("trained", sources.process_model))
+    models = _Loaded(sources)
+    surprise = Signals(models.surprise, sources.file("surprise"))
+    process = Signals(models.process, sources.file("trained", sources.process_model))
     ours = (outline, sums, value, surprise)
     return [
         ProcessChecker("arithmetic", (sums,)),
         ProcessChecker("structure and arithmetic", (outline, sums)),
         ProcessChecker("value_drop", (value,), slow=True),
         ProcessChecker("surprise", (surprise,), slow=True),
-        ProcessChecker("probe", (), states, slow=True),
         ProcessChecker("trained", (process,), slow=True),
         ProcessChecker("ranked", ours, slow=True),
         ProcessChecker("ranked with trained", (*ours, process), slow=True),
@@ -114,7 +110,6 @@ class _Loaded:
 
     def __init__(self, sources: Sources) -> None:
         self._sources = sources
-        self._known: dict[str, Reading] = {}
 
     @cached_property
     def _reader(self) -> Reader:
@@ -124,14 +119,11 @@ class _Loaded:
     def _process(self) -> ProcessModel:
         return ProcessModel(self._sources.process_model())
 
-    def read(self, cases: Sequence[Case]) -> dict[str, Reading]:
-        """What the language model reads."""
+    def surprise(self, cases: Sequence[Case]) -> dict[str, Floats]:
+        """What the solutions cost the language model."""
         from pipeline.stages.common import watcher
 
-        fresh = [case for case in cases if case.case_id not in self._known]
-        if fresh:
-            self._known |= self._reader.read(fresh, watcher().start("solutions read", len(fresh)))
-        return {case.case_id: self._known[case.case_id] for case in cases}
+        return self._reader.read(cases, watcher().start("solutions read", len(cases)))
 
     def process(self, cases: Sequence[Case]) -> dict[str, Floats]:
         """What the process model says."""
