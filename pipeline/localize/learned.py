@@ -62,11 +62,11 @@ class Learned:
         known = [case for case in cases if case.label is not None and case.steps]
         if not known:
             return replace(self, steps=None, agents=None, trained_on=frozenset())
-        options = [_options(case, x) for case, x in zip(known, self.features.of(known), strict=True)]
+        options = [options_of(case, x) for case, x in zip(known, self.features.of(known), strict=True)]
         part = _parts(known)
         seen: list[Options] = []
         for number in range(max(part) + 1):
-            rest = self._fit_steps([one for one, p in zip(options, part, strict=True) if p != number])
+            rest = self.fit_steps([one for one, p in zip(options, part, strict=True) if p != number])
             for case, one, p in zip(known, options, part, strict=True):
                 if p == number and case.label is not None:
                     names = case.agents
@@ -74,7 +74,7 @@ class Learned:
                     seen.append(Options(agent_columns(case, _log_p(rest, one.x)), chosen))
         return replace(
             self,
-            steps=self._fit_steps(options),
+            steps=self.fit_steps(options),
             agents=fit(seen, AGENT_PRIOR),
             trained_on=frozenset(case.question_id for case in known),
             figures={},
@@ -88,7 +88,8 @@ class Learned:
         """Share of the logs' text that a scorer did not see; 0 where the signals ask none."""
         return self.features.cut_share(cases)
 
-    def _fit_steps(self, options: Sequence[Options]) -> Ranker:
+    def fit_steps(self, options: Sequence[Options]) -> Ranker:
+        """The ranker over steps alone, from `options_of` labelled cases."""
         always = np.array([column.split(".")[0] == ALWAYS for column in self.features.columns])
         return fit_averaged(options, STEP_PRIOR, always)
 
@@ -161,7 +162,8 @@ def _log_p(ranker: Ranker | None, x: Floats) -> Floats:
     return ranker.log_p(x) if ranker is not None else np.full(len(x), -math.log(len(x)))
 
 
-def _options(case: Case, x: Floats) -> Options:
+def options_of(case: Case, x: Floats) -> Options:
+    """The steps of a labelled case as options, with the columns `x` (steps, columns) of its features."""
     assert case.label is not None
     at = next((i for i, step in enumerate(case.steps) if step.index == case.label.step), None)
     return Options(x, at)
