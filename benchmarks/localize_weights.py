@@ -34,6 +34,7 @@ from pipeline.localize.signals import SCORED, TEXT
 from pipeline.localize.signals.base import Signal
 from pipeline.localize.structure import Speakers
 from pipeline.models import fingerprint, resolve_dtype, resolve_model
+from pipeline.quiet import hush
 from pipeline.stages.common import engine_for
 from pipeline.stages.evaluate import read
 
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--scorer", type=Path, metavar="CACHE")
     parser.add_argument("--without-reference", action="store_true")
     args = parser.parse_args()
+    hush(Config().data_root)
     cases = read("who-and-when", args.path).cases
     features = Features(TEXT, cache=args.scorer)
     learned = Learned(features)

@@ -17,7 +17,7 @@ from pipeline.errors import UserError
 from pipeline.localize import features
 from pipeline.localize.case import Case, Label
 from pipeline.localize.features import Features
-from pipeline.localize.learned import Learned, agent_columns, shipped
+from pipeline.localize.learned import Learned, shipped
 from pipeline.localize.ranker import Options, fit
 from pipeline.localize.signals import content, roles, surprise, turns, value
 from pipeline.localize.subspaces import fit_averaged
@@ -50,11 +50,22 @@ def test_it_says_nothing_before_it_has_learned() -> None:
     assert Learned(Features(FEW)).fit([replace(planted(0), label=None)]).trained_on == frozenset()
 
 
-def test_an_agent_gets_the_probability_of_its_steps() -> None:
-    one = case(("a", "x"), ("Verification_Expert", "y"), ("a", "z"))
-    columns = agent_columns(one, np.log([0.2, 0.5, 0.3]))
-    assert columns[:, :2] == pytest.approx(np.log([[0.5, 0.3], [0.5, 0.5]]))
-    assert columns[1, 2:].tolist() == [0, 0, 0, 0, 1, 0]
+def test_an_agent_is_as_suspect_as_its_likeliest_step() -> None:
+    learned = Learned(Features(FEW)).fit([planted(i) for i in range(18)])
+    verdict = learned.judge(
+        [
+            case(
+                ("a", "We go on."),
+                ("b", "We assume five."),
+                (
+                    "a",
+                    "We go on.",
+                ),
+            )
+        ]
+    )[0]
+    assert verdict.agents == {"a": max(verdict.steps[[0, 2]]), "b": verdict.steps[1]}
+    assert verdict.agents["b"] > verdict.agents["a"]
 
 
 def test_the_weights_travel_as_a_file(tmp_path: Path) -> None:
