@@ -28,7 +28,7 @@ from pipeline.localize.signals.value import CUE
 from pipeline.localize.signals.window import View, target_of
 from pipeline.teams.render import NEUTRAL, encode, harmless
 
-ROOM = 4000
+ROOM = 2400
 """Tokens that may be read anew for all masked messages of one log together."""
 COLUMNS = ("harm", "harm_in_log", "most")
 
