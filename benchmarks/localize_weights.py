@@ -6,8 +6,8 @@ Prints, for the outline alone and for the learned localizer, the figures over re
 differences of the reciprocal ranks; then writes the weights of all logs with these figures. --dry-run writes nothing.
 
 --scorer asks what the signals of a model (the default one of `apportion`) add, each alone and all together, to the
-outline and to the text, and what a choice among them by inner folds does. It never writes weights. Scoring costs some
-900,000 tokens once; what has been scored is kept in the folder CACHE.
+outline and to the text, and what a choice among them by inner folds does. It never writes weights. Scoring takes
+some 40 minutes on 2 slow cores, once; what has been scored is kept in the folder CACHE.
 """
 
 from __future__ import annotations
