@@ -6,7 +6,7 @@ Columns: `harm` M_i, `harm_in_log` M_i less its mean over the log, `most` 1 wher
 
 h(i) is the last message within a horizon after i. Whatever follows a masked message must be read anew, which for a
 whole log costs messages x tokens / 2. So a log has ROOM tokens for this, in equal parts for its messages: a horizon is
-ROOM / messages tokens, which is nearly all of a short log and the next few messages of a long one.
+ROOM / messages tokens, which is some next messages of a short log and one or two of a long one.
 
 Status: ours in this form; leaving one out is an old idea, masking by a placeholder is that of the likelihood value
 function (counterfactual/likelihood.py). Degenerate: an idle message, one that the window leaves nothing of, and all of
