@@ -1,11 +1,11 @@
-"""All signals of all cases as one array a case, computed in one batch and kept as Parquet.
+"""All signals of all cases as one array a case, kept as Parquet, a file for every signal.
 
-The file's name is a digest of the signals with their versions, the scorer's fingerprint and the window; its rows are
-one a step, by a digest of the case without its labels. What is on file is not computed again, and where nothing is
-missing the scorer is not even started.
+The file is named after the signal and a digest of its version, the scorer's fingerprint and the window; its rows are
+one a step, by a digest of the case without its labels. What is on file is not computed again, a few cases are computed
+and filed at a time, and where nothing is missing the scorer is not even started.
 
-Cost: what the signals cost; all requests go through one `engine.score`, which computes equal requests and shared
-prefixes once.
+Cost: what the signals cost; all requests of a case go through one `engine.score`, which computes equal requests and
+shared prefixes once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from pipeline.localize.signals.base import Signal
 from pipeline.localize.signals.window import BUDGET, View, view_of
 
 Floats = NDArray[np.float64]
+BATCH = 8
+"""Cases that a scorer is asked about at a time: what has been filed when it is stopped is not lost."""
 _NO_VIEW = View((), (), 0.0, 0)
 
 
@@ -35,7 +37,7 @@ _NO_VIEW = View((), (), 0.0, 0)
 class Features:
     """Signals over cases. `engine` starts the scorer, at the first need; `fingerprint` is what it will answer to.
 
-    `cache` is a folder for the Parquet file; without one the numbers last as long as the object.
+    `cache` is a folder for the Parquet files; without one the numbers last as long as the object.
     """
 
     signals: tuple[Signal, ...]
@@ -45,7 +47,8 @@ class Features:
     progress: Progress | None = None
     computed: int = 0
     """Tokens that the scorer has computed so far."""
-    _known: dict[str, Floats] = field(default_factory=dict, repr=False)
+    _known: dict[str, dict[str, Floats]] = field(default_factory=dict, repr=False)
+    """Signal, then case, to an array (steps, the signal's columns)."""
 
     @property
     def columns(self) -> list[str]:
@@ -62,15 +65,17 @@ class Features:
 
         Raises UserError where a signal needs what a case or this object lacks.
         """
-        if not self._known and self._file and self._file.exists():
-            self._known.update(_read(self._file, self.columns))
         keys = [_key(case) for case in cases]
-        new = {key: case for key, case in zip(keys, cases, strict=True) if key not in self._known}
-        if new:
-            self._known.update(zip(new, self._compute(list(new.values())), strict=True))
-            if self._file:
-                _write(self._file, self.columns, self._known)
-        return [self._known[key] for key in keys]
+        known = {signal.name: self._filed(signal) for signal in self.signals}
+        missing = {
+            key: (case, [signal for signal in self.signals if key not in known[signal.name]])
+            for key, case in zip(keys, cases, strict=True)
+        }
+        new = [(key, case, signals) for key, (case, signals) in missing.items() if signals]
+        size = BATCH if any(signal.needs_model for _, _, signals in new for signal in signals) else len(new)
+        for start in range(0, len(new), max(1, size)):
+            self._compute(new[start : start + size])
+        return [np.concatenate([known[signal.name][key] for signal in self.signals], axis=1) for key in keys]
 
     def cut_share(self, cases: Sequence[Case]) -> float:
         """Share of the cases' tokens that the scorer does not see; 0 where none is asked."""
@@ -80,42 +85,49 @@ class Features:
         views = [view_of(case, tokenizer) for case in cases]
         return sum(view.share_cut * view.tokens for view in views) / max(1, sum(view.tokens for view in views))
 
-    @property
-    def _file(self) -> Path | None:
+    def _filed(self, signal: Signal) -> dict[str, Floats]:
+        """What is known of a signal, by case; the file is read once."""
+        if signal.name not in self._known:
+            file = self._file(signal)
+            self._known[signal.name] = _read(file, signal.columns) if file and file.exists() else {}
+        return self._known[signal.name]
+
+    def _file(self, signal: Signal) -> Path | None:
         if self.cache is None:
             return None
-        asked = [[signal.name, signal.version, list(signal.columns)] for signal in self.signals]
-        return self.cache / f"signals-{digest([asked, self.fingerprint if self.needs_model else '', BUDGET])}.parquet"
+        asks = [self.fingerprint, BUDGET] if signal.needs_model else []
+        return self.cache / f"{signal.name}-{digest([signal.version, list(signal.columns), *asks])}.parquet"
 
-    def _compute(self, cases: Sequence[Case]) -> list[Floats]:
-        for case in cases:
-            if case.reference is None and any(signal.needs_reference for signal in self.signals):
+    def _compute(self, wanted: Sequence[tuple[str, Case, Sequence[Signal]]]) -> None:
+        """Compute and file the named signals of some cases."""
+        for _, case, signals in wanted:
+            if case.reference is None and any(signal.needs_reference for signal in signals):
                 raise UserError(f"case {case.case_id} has no reference answer: use the weights made without one")
-        views = [_NO_VIEW] * len(cases)
-        asked: list[list[list[ScoreRequest]]] = [[[] for _ in self.signals] for _ in cases]
+        views = [_NO_VIEW] * len(wanted)
+        asked: list[list[list[ScoreRequest]]] = [[[] for _ in signals] for _, _, signals in wanted]
         scores: list[Score] = []
-        if self.needs_model:
+        if any(signal.needs_model for _, _, signals in wanted for signal in signals):
             if self.engine is None:
                 raise UserError("these signals ask a scorer: give a model, or use the weights made without one")
             engine = self.engine()
-            views = [view_of(case, engine.tokenizer) for case in cases]
+            views = [view_of(case, engine.tokenizer) for _, case, _ in wanted]
             asked = [
-                [signal.ask(case, view, engine.tokenizer) for signal in self.signals]
-                for case, view in zip(cases, views, strict=True)
+                [signal.ask(case, view, engine.tokenizer) for signal in signals]
+                for (_, case, signals), view in zip(wanted, views, strict=True)
             ]
-            scores = engine.score([one for some in asked for few in some for one in few], self.progress)
-            self.computed += sum(score.prompt_tokens - score.cached_tokens for score in scores)
-        left = iter(scores)
-        return [
-            np.concatenate(
-                [
-                    signal.read(case, view, [next(left) for _ in requests])
-                    for signal, requests in zip(self.signals, some, strict=True)
-                ],
-                axis=1,
+            requests = [one for some in asked for few in some for one in few]
+            scores = engine.score(requests, self.progress)
+            self.computed += sum(
+                score.prompt_tokens - score.cached_tokens for score in dict(zip(requests, scores, strict=True)).values()
             )
-            for case, view, some in zip(cases, views, asked, strict=True)
-        ]
+        left = iter(scores)
+        for (key, case, signals), view, some in zip(wanted, views, asked, strict=True):
+            for signal, few in zip(signals, some, strict=True):
+                self._known[signal.name][key] = signal.read(case, view, [next(left) for _ in few])
+        for signal in self.signals:
+            file = self._file(signal)
+            if file and any(signal in signals for _, _, signals in wanted):
+                _write(file, signal.columns, self._known[signal.name])
 
 
 def _key(case: Case) -> str:

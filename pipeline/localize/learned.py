@@ -1,13 +1,12 @@
-"""The learned localizer: a ranker over steps on all signals, and on top of it one over agents.
+"""The learned localizer: a ranker over steps on all signals, and an agent is as suspect as its likeliest step.
 
 Steps: log p(step | log) of conditional logits over the signals' columns, averaged over parts of the columns
-(`pipeline.localize.subspaces`). Agents: a second conditional logit over what the first says of each agent's steps (the
-sum and the largest of their probabilities, in logs) and the agent's role; the labelled agent is not always the one who
-speaks at the labelled step.
+(`pipeline.localize.subspaces`). Agents: the largest log p among the agent's steps. Annotators hardly ever blame another
+agent than the speaker of the decisive step, and a ranker of its own over agents found no more (docs/evaluate.md).
 
 Status: ours. Degenerate: before it has learned, every step and agent is equally likely; a log of one step or agent
 has only one answer. A log without steps gets an empty verdict.
-Cost: the signals'; the rankers themselves take milliseconds a log.
+Cost: the signals'; the ranker itself takes milliseconds a log.
 """
 
 from __future__ import annotations
@@ -27,90 +26,70 @@ from pipeline.ids import digest
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
 from pipeline.localize.features import Features
-from pipeline.localize.ranker import Options, Ranker, fit
+from pipeline.localize.ranker import Options, Ranker
 from pipeline.localize.signals import TEXT
-from pipeline.localize.signals.roles import ROLES, role_of
 from pipeline.localize.subspaces import fit_averaged
 
 Floats = NDArray[np.float64]
 
 NAME = "learned"
-AGENT_COLUMNS = ("sum", "top", *ROLES)
 STEP_PRIOR = 3.0
-AGENT_PRIOR = np.array([0.5, 0.5, *(20.0 for _ in ROLES)])
-"""Precisions of the Gaussian priors on the weights: what the steps say of an agent is trusted more than its role."""
+"""Precision of the Gaussian prior on the weights."""
 ALWAYS = "turns"
-"""The signal whose columns every member of the steps' ranker sees."""
+"""The signal whose columns every member of the ranker sees."""
 WEIGHTS = Path(__file__).parent / "weights" / "text.json"
-_PARTS = 5
 
 
 @dataclass(frozen=True)
 class Learned:
-    """Rankers over steps and agents. `trained_on` holds the ids of the questions that the weights have seen."""
+    """A ranker over steps. `trained_on` holds the ids of the questions that the weights have seen."""
 
     features: Features
     steps: Ranker | None = None
-    agents: Ranker | None = None
     trained_on: frozenset[str] = frozenset()
     figures: Mapping[str, Any] = field(default_factory=dict)
     name: str = NAME
 
     def fit(self, cases: Sequence[Case]) -> Learned:
-        """A copy that has learned from labelled cases; cases without a label are left out.
-
-        The agents' ranker learns from verdicts on steps that were made without the log's own question.
-        """
+        """A copy that has learned from labelled cases; cases without a label are left out."""
         known = [case for case in cases if case.label is not None and case.steps]
         if not known:
-            return replace(self, steps=None, agents=None, trained_on=frozenset())
-        options = [_options(case, x) for case, x in zip(known, self.features.of(known), strict=True)]
-        part = _parts(known)
-        seen: list[Options] = []
-        for number in range(max(part) + 1):
-            rest = self._fit_steps([one for one, p in zip(options, part, strict=True) if p != number])
-            for case, one, p in zip(known, options, part, strict=True):
-                if p == number and case.label is not None:
-                    names = case.agents
-                    chosen = names.index(case.label.agent) if case.label.agent in names else None
-                    seen.append(Options(agent_columns(case, _log_p(rest, one.x)), chosen))
-        return replace(
-            self,
-            steps=self._fit_steps(options),
-            agents=fit(seen, AGENT_PRIOR),
-            trained_on=frozenset(case.question_id for case in known),
-            figures={},
-        )
+            return replace(self, steps=None, trained_on=frozenset())
+        options = [options_of(case, x) for case, x in zip(known, self.features.of(known), strict=True)]
+        seen = frozenset(case.question_id for case in known)
+        return replace(self, steps=self.fit_steps(options), trained_on=seen, figures={})
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        """One verdict a case, in order, as log-probabilities of its steps and of its agents."""
+        """One verdict a case, in order: log p of every step, and of every agent's likeliest one."""
         return [self._verdict(case, x) for case, x in zip(cases, self.features.of(cases), strict=True)]
 
     def cut_share(self, cases: Sequence[Case]) -> float:
         """Share of the logs' text that a scorer did not see; 0 where the signals ask none."""
         return self.features.cut_share(cases)
 
-    def _fit_steps(self, options: Sequence[Options]) -> Ranker:
+    def fit_steps(self, options: Sequence[Options]) -> Ranker:
+        """The ranker over steps alone, from `options_of` labelled cases."""
         always = np.array([column.split(".")[0] == ALWAYS for column in self.features.columns])
         return fit_averaged(options, STEP_PRIOR, always)
 
     def _verdict(self, case: Case, x: Floats) -> Verdict:
         if not case.steps:
             return Verdict(np.zeros(0), {})
-        steps = _log_p(self.steps, x)
-        agents = _log_p(self.agents, agent_columns(case, steps))
-        return Verdict(steps, dict(zip(case.agents, agents.tolist(), strict=True)))
+        steps = self.steps.log_p(x) if self.steps is not None else np.full(len(x), -math.log(len(x)))
+        agents: dict[str, float] = {}
+        for step, log_p in zip(case.steps, steps.tolist(), strict=True):
+            agents[step.agent] = max(log_p, agents.get(step.agent, -math.inf))
+        return Verdict(steps, agents)
 
     def save(self, path: Path) -> None:
         """Weights, what they belong to and what they have seen, as JSON."""
-        if self.steps is None or self.agents is None:
+        if self.steps is None:
             raise ValueError("nothing has been learned yet")
         record = {
-            "format": 1,
+            "format": 2,
             "signals": {signal.name: signal.version for signal in self.features.signals},
             "scorer": self.features.fingerprint if self.features.needs_model else None,
             "steps": dict(zip(self.features.columns, self.steps.weights.tolist(), strict=True)),
-            "agents": dict(zip(AGENT_COLUMNS, self.agents.weights.tolist(), strict=True)),
             "trained_on": sorted(self.trained_on),
             "figures": dict(self.figures),
         }
@@ -122,25 +101,19 @@ class Learned:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             versions, scorer = dict(record["signals"]), record["scorer"]
-            steps, agents = _weights(record["steps"]), _weights(record["agents"])
+            steps = _weights(record["steps"])
             trained = frozenset(map(str, record["trained_on"]))
             figures = dict(record["figures"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: no weights of a learned localizer ({error})") from error
-        if (
-            list(steps) != features.columns
-            or list(agents) != list(AGENT_COLUMNS)
-            or versions != {signal.name: signal.version for signal in features.signals}
-        ):
+        if list(steps) != features.columns or versions != {one.name: one.version for one in features.signals}:
             raise UserError(f"{path}: its weights are for other signals than these; train them anew")
         if features.needs_model and scorer != features.fingerprint:
             raise UserError(
                 f"{path}: its weights were learned with another scorer than this model; use that model, train the "
                 "weights anew, or use weights that need no scorer"
             )
-        return cls(
-            features, Ranker(np.array(list(steps.values()))), Ranker(np.array(list(agents.values()))), trained, figures
-        )
+        return cls(features, Ranker(np.array(list(steps.values()))), trained, figures)
 
 
 def shipped(cache: Path | None = None) -> Learned:
@@ -153,31 +126,11 @@ def weights_fingerprint() -> str:
     return digest(WEIGHTS.read_text(encoding="utf-8"))
 
 
-def agent_columns(case: Case, log_p: Floats) -> Floats:
-    """What is known of each agent, shape (agents, columns), from the log-probabilities of the steps."""
-    rows = []
-    for agent in case.agents:
-        mine = [i for i, step in enumerate(case.steps) if step.agent == agent]
-        role = role_of(case.steps[mine[0]])
-        summed, top = float(np.logaddexp.reduce(log_p[mine])), float(log_p[mine].max())
-        rows.append([summed, top, *(float(role == kind) for kind in ROLES)])
-    return np.array(rows)
-
-
-def _log_p(ranker: Ranker | None, x: Floats) -> Floats:
-    return ranker.log_p(x) if ranker is not None else np.full(len(x), -math.log(len(x)))
-
-
-def _options(case: Case, x: Floats) -> Options:
+def options_of(case: Case, x: Floats) -> Options:
+    """The steps of a labelled case as options, with the columns `x` (steps, columns) of its features."""
     assert case.label is not None
     at = next((i for i, step in enumerate(case.steps) if step.index == case.label.step), None)
     return Options(x, at)
-
-
-def _parts(cases: Sequence[Case]) -> list[int]:
-    """A part for every case, equal for equal questions."""
-    places = {question: i for i, question in enumerate(sorted({case.question_id for case in cases}))}
-    return [places[case.question_id] % _PARTS for case in cases]
 
 
 def _weights(record: Mapping[str, Any]) -> dict[str, float]:

@@ -44,7 +44,7 @@ class StructureRanker:
         if not known:
             return replace(self, speakers=speakers, steps=None, agents=None)
         steps, unseen = choice.fit(
-            known, [step_columns(case, speakers) for case in known], [labelled_place(case) for case in known]
+            known, [self.columns(case, speakers) for case in known], [labelled_place(case) for case in known]
         )
         columns = [agent_columns(case, speakers, log_p) for case, log_p in zip(known, unseen, strict=True)]
         agents, _ = choice.fit(known, columns, [_blamed(case) for case in known])
@@ -53,17 +53,16 @@ class StructureRanker:
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         return [self._judge(case) for case in cases]
 
+    def columns(self, case: Case, speakers: Speakers) -> Floats:
+        """What is known of each step: `structure` and the shared names, shape (steps, columns)."""
+        return np.concatenate([structure(case)[1], speakers.columns(case)[1]], axis=1)
+
     def _judge(self, case: Case) -> Verdict:
         if self.steps is None or self.agents is None or not case.steps:
             return Verdict(np.zeros(len(case.steps)), dict.fromkeys(case.agents, 0.0))
-        steps = self.steps.log_p(case, step_columns(case, self.speakers))
+        steps = self.steps.log_p(case, self.columns(case, self.speakers))
         agents = self.agents.log_p(case, agent_columns(case, self.speakers, steps))
         return Verdict(steps, dict(zip(case.agents, agents.tolist(), strict=True)))
-
-
-def step_columns(case: Case, speakers: Speakers) -> Floats:
-    """`structure` and the shared names, shape (steps, columns)."""
-    return np.concatenate([structure(case)[1], speakers.columns(case)[1]], axis=1)
 
 
 def agent_columns(case: Case, speakers: Speakers, log_p: Floats) -> Floats:

@@ -231,7 +231,7 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
 def by_reading(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
     """Locate by the ranker that comes with the project, no model asked; by value what it has learned from.
 
-    It names a message of an agent, and the agent to blame on its own terms.
+    It names a message of an agent; to blame is the agent of the likeliest step, whoever wrote it.
     """
     ranker = shipped()
     cases = [case_of(log) for log in logs]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import pytest
 from localize.logs import case
 from scripted import ScriptedEngine
 
+from pipeline.engines.base import Progress, Score, ScoreRequest
 from pipeline.errors import UserError
+from pipeline.localize import features
 from pipeline.localize.case import Case, Label
 from pipeline.localize.features import Features
-from pipeline.localize.learned import Learned, agent_columns, shipped
+from pipeline.localize.learned import Learned, shipped
 from pipeline.localize.ranker import Options, fit
-from pipeline.localize.signals import content, roles, surprise, turns
+from pipeline.localize.signals import content, roles, surprise, turns, value
 from pipeline.localize.subspaces import fit_averaged
 
 AGENTS = ("Plan_Expert", "Data_Expert", "Verification_Expert")
@@ -47,11 +50,22 @@ def test_it_says_nothing_before_it_has_learned() -> None:
     assert Learned(Features(FEW)).fit([replace(planted(0), label=None)]).trained_on == frozenset()
 
 
-def test_an_agent_gets_the_probability_of_its_steps() -> None:
-    one = case(("a", "x"), ("Verification_Expert", "y"), ("a", "z"))
-    columns = agent_columns(one, np.log([0.2, 0.5, 0.3]))
-    assert columns[:, :2] == pytest.approx(np.log([[0.5, 0.3], [0.5, 0.5]]))
-    assert columns[1, 2:].tolist() == [0, 0, 0, 0, 1, 0]
+def test_an_agent_is_as_suspect_as_its_likeliest_step() -> None:
+    learned = Learned(Features(FEW)).fit([planted(i) for i in range(18)])
+    verdict = learned.judge(
+        [
+            case(
+                ("a", "We go on."),
+                ("b", "We assume five."),
+                (
+                    "a",
+                    "We go on.",
+                ),
+            )
+        ]
+    )[0]
+    assert verdict.agents == {"a": max(verdict.steps[[0, 2]]), "b": verdict.steps[1]}
+    assert verdict.agents["b"] > verdict.agents["a"]
 
 
 def test_the_weights_travel_as_a_file(tmp_path: Path) -> None:
@@ -116,6 +130,32 @@ def test_signals_on_file_are_not_computed_again(tmp_path: Path) -> None:
     assert again.tolist() == first.tolist()
     Features((surprise.signal,), lambda: engine, "two", tmp_path).of([planted(0)])
     assert len(engine.scored) == 2
+
+
+def test_a_further_signal_leaves_what_is_on_file(tmp_path: Path) -> None:
+    engine = ScriptedEngine()
+    Features((surprise.signal,), lambda: engine, "one", tmp_path).of([planted(0)])
+    both = Features((surprise.signal, value.signal), lambda: engine, "one", tmp_path)
+    table = both.of([planted(0)])[0]
+    assert table.shape[1] == len(both.columns)
+    assert {len(request.target_ids) for request in engine.scored[1]} == {len(" 7")}  # the value's alone
+
+
+def test_a_scorer_that_is_stopped_loses_only_its_last_cases(tmp_path: Path) -> None:
+    cases = [planted(i) for i in range(features.BATCH + 1)]
+
+    class Stopped(ScriptedEngine):
+        def score(self, requests: Sequence[ScoreRequest], progress: Progress | None = None) -> list[Score]:
+            if self.scored:
+                raise KeyboardInterrupt
+            return super().score(requests, progress)
+
+    stopped = Stopped()
+    with pytest.raises(KeyboardInterrupt):
+        Features((surprise.signal,), lambda: stopped, "one", tmp_path).of(cases)
+    engine = ScriptedEngine()
+    Features((surprise.signal,), lambda: engine, "one", tmp_path).of(cases)
+    assert [len(asked) for asked in engine.scored] == [1]
 
 
 def test_a_signal_that_cannot_be_read_says_why() -> None:

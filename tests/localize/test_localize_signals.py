@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 from localize.logs import case
-from scripted import ScriptedEngine
+from scripted import ScriptedEngine, decoded
 
 from pipeline.localize.case import Case
 from pipeline.localize.features import Features
-from pipeline.localize.signals import TEXT, answer_support, hinted, mentions, surprise, value
+from pipeline.localize.signals import TEXT, answer_support, hinted, masked, mentions, surprise, value
 from pipeline.localize.signals.base import Signal
 from pipeline.localize.signals.window import View
 
@@ -160,3 +160,33 @@ def test_a_hint_makes_less_surprising_what_fits_the_answer() -> None:
     gain = scored(hinted.signal, one, engine)["gain"]
     assert gain[0] == pytest.approx(1 / len("a: it is 7\n\n"))
     assert gain[1] == 0
+
+
+def test_a_message_without_which_the_reference_is_likelier_does_harm() -> None:
+    def log_p(prefix: str, token: str) -> float:
+        return -1.0 if "good" in prefix and "bad" not in prefix else -3.0
+
+    engine = ScriptedEngine(log_p=log_p)
+    found = scored(masked.signal, case(("a", "hello"), ("b", "good"), ("c", "TERMINATE"), ("d", "bad")), engine)
+    assert found["harm"] == pytest.approx([0, 0, 0, 2])
+    assert found["harm_in_log"] == pytest.approx([-0.5, -0.5, -0.5, 1.5])
+    assert found["most"] == [0, 0, 0, 1]
+    asked = [decoded(request.prefix_ids) for request in engine.scored[0]]
+    assert asked[2].startswith("Question: How many?\n\na: hello\n\nb: (no message)\n\nc: TERMINATE\n\nd: bad\n\n")
+    assert scored(masked.signal, case(("a", "hello"), reference=" "), engine)["harm"] == [0]
+
+
+def test_a_masked_message_is_read_with_what_fits_in_its_horizon() -> None:
+    view = View((), tuple((1,) * size for size in (3, 5, 2, 4)), 0.0, 14)
+    assert masked.horizons(view, room=20) == [2, 3, 4, 4]
+    assert masked.read_share([view], room=20) == pytest.approx((5 + 2 + 4) / (11 + 6 + 4))
+
+    def log_p(prefix: str, token: str) -> float:
+        return -3.0 if "bad" in prefix and "mended" not in prefix else -1.0
+
+    def harm(mended_at: int) -> float:
+        said = ["mended" if i == mended_at else "bad" if not i else "." * 100 for i in range(12)]
+        return scored(masked.signal, case(*(("a", text) for text in said)), ScriptedEngine(log_p=log_p))["harm"][0]
+
+    assert harm(mended_at=2) == 0
+    assert harm(mended_at=8) == 2

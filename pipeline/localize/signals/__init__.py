@@ -7,6 +7,7 @@ from pipeline.localize.signals import (
     content,
     hinted,
     ledger,
+    masked,
     mentions,
     outline,
     repetition,
@@ -23,5 +24,5 @@ TEXT = (
 )  # fmt: skip
 """Signals of the text alone: no scorer, no reference answer."""
 
-SCORED = (value.signal, answer_support.signal, surprise.signal, hinted.signal)
-"""Signals that ask a scorer; `value` and `hinted` also need the reference answer. The shipped weights do without."""
+SCORED = (value.signal, answer_support.signal, surprise.signal, hinted.signal, masked.signal)
+"""Signals that ask a scorer; `value`, `hinted` and `masked` also need the reference. The shipped weights do without."""

@@ -18,7 +18,7 @@ from pipeline.engines.plan import Ids
 from pipeline.localize.case import Case
 from pipeline.teams.render import encode, harmless
 
-BUDGET = 1200
+BUDGET = 800
 """Tokens of all messages of one log together."""
 LEAST = 10
 """The lowest cap of a message."""
