@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ def shipped(cache: Path | None = None) -> Learned:
     return Learned.load(WEIGHTS, Features(TEXT, cache=cache))
 
 
+@cache
 def weights_fingerprint() -> str:
     """Digest of the weights that come with the project."""
     return digest(WEIGHTS.read_text(encoding="utf-8"))

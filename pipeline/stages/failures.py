@@ -14,12 +14,13 @@ import pyarrow as pa
 import schemas
 from pipeline.config import Config
 from pipeline.failures import monte_carlo, repair, value_drop
+from pipeline.failures.first_error import VERSION as FIRST_ERROR_VERSION
 from pipeline.failures.first_error import FirstError, change_point, first_fall
 from pipeline.failures.log import Log, branch
 from pipeline.failures.pairs import pairs
 from pipeline.failures.repair import Alternative
 from pipeline.ids import digest
-from pipeline.localize.case import case_of
+from pipeline.localize.case import Case, case_of
 from pipeline.localize.learned import NAME as LEARNED
 from pipeline.localize.learned import shipped, weights_fingerprint
 from pipeline.models import fingerprint, resolve_dtype, resolve_model
@@ -124,7 +125,7 @@ def plan(config: Config, run: str) -> FailurePlan:
         localizer = LEARNED if imported and section.localizer == monte_carlo.NAME else section.localizer
         source = store.shard_fingerprint("trajectories", run, name)
         for kind in (localizer, repair.SIBLING) if section.contrast and not imported else (localizer,):
-            spec = [ALGORITHM_VERSION, told, config.sampling(), source]
+            spec = [ALGORITHM_VERSION, FIRST_ERROR_VERSION, told, config.sampling(), source]
             if kind in (value_drop.NAME, LEARNED):
                 spec += [scorer, config.annotate.cue, config.model.max_model_len]
             if kind == LEARNED:
@@ -235,8 +236,13 @@ def by_reading(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]
     """
     ranker = shipped()
     cases = [case_of(log) for log in logs]
-    seen = [log for log, case in zip(logs, cases, strict=True) if case.question_id in ranker.trained_on]
-    fresh = [(log, case) for log, case in zip(logs, cases, strict=True) if case.question_id not in ranker.trained_on]
+    seen: list[Log] = []
+    fresh: list[tuple[Log, Case]] = []
+    for log, case in zip(logs, cases, strict=True):
+        if case.question_id in ranker.trained_on:
+            seen.append(log)
+        else:
+            fresh.append((log, case))
     located = []
     for (log, case), verdict in zip(fresh, ranker.judge([case for _, case in fresh]), strict=True):
         spoken = [i for i, step in enumerate(case.steps) if step.role == "assistant"]
