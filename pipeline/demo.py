@@ -17,7 +17,7 @@ WORLD = Path("data/demo")
 HELD_OUT = WORLD / "heldout"
 TASKS = 36
 HELD_OUT_TASKS = 24
-HELD_OUT_ROLLOUTS = 3
+HELD_OUT_ROLLOUTS = 2
 
 
 def run_demo(config: Config) -> None:
