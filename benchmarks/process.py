@@ -1,181 +1,167 @@
 """ProcessBench: is the first wrong step of a solution found, and a right solution left alone?
 
-    .venv/bin/python benchmarks/process.py --bench FOLDER --gsm8k FOLDER [--model data/models/...] [--keep FOLDER]
+    .venv/bin/python benchmarks/process.py FOLDER [--plant train.jsonl] [--keep FOLDER] [--family NAME ...]
 
-FOLDER holds ProcessBench's gsm8k.jsonl and math.jsonl; --gsm8k a train.jsonl of GSM8K, in whose solutions errors are
-planted to train a process model. Every family is fitted by cross-validation over the problems of both (10 folds);
-`trained` adds the planted solutions to each training fold. Printed for each family and subset: the share of wrong
-solutions whose first wrong step is named, of right ones in which none is named, their harmonic mean F1 (the benchmark's
-own figure) with a 95 % bootstrap interval over problems, and beside it the floor: the best that can be had without
-reading anything, a mixture of "none" and a constant step, chosen on the very labels that it is held to.
+FOLDER holds ProcessBench's files; --plant names a train.jsonl of GSM8K, in whose solutions errors are planted to train
+the process model of `trained`. Every family is fitted by cross-validation over the problems (10 folds), for several
+draws of the folds; a solution's figure is its mean over the draws. Printed for each family and subset: the share of
+wrong solutions whose first wrong step is named, of right ones in which none is named, their harmonic mean F1 (the
+benchmark's own figure) with a 95 % bootstrap interval over problems; first the floor, the best that can be had without
+reading anything, fitted to the very labels that it is held to; then F1 less that of "structure and arithmetic", on the
+same problems and the same bootstrap samples. What a model says is kept in --keep, so that figures cost no model again.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import ModelConfig
+from pipeline.config import load_config
 from pipeline.localize import metrics
-from pipeline.localize.base import Localizer
-from pipeline.localize.case import Case, Label, Step
+from pipeline.localize.base import Floats, Localizer, Verdict
+from pipeline.localize.case import Case
 from pipeline.localize.folds import cross_validate, folds_by_question
-from pipeline.localize.outline import StructureChecker, UniformChecker
-from pipeline.localize.process import arithmetic, reading, value_drop
-from pipeline.localize.process.planted import SOLVER, planted, sound
+from pipeline.localize.judge import GenerativeJudge
+from pipeline.localize.load import Context, checkers
+from pipeline.localize.metrics import Estimate
+from pipeline.localize.process.families import Sources
 from pipeline.localize.process.ranked import ProcessChecker, Signals
-from pipeline.localize.structure import structure
+from pipeline.progress import Bars
 from pipeline.quiet import hush
+from pipeline.stages.common import watched
+from pipeline.stages.evaluate import read
 
-Floats = NDArray[np.float64]
 FOLDS = 10
-console = Console(width=140)
+AGAINST = "structure and arithmetic"
+QUICK = ("random", "arithmetic", AGAINST)
+console = Console(width=150)
+
+
+@dataclass(frozen=True)
+class Once:
+    """A judge that learns nothing, asked once for each solution; its answers are kept."""
+
+    signals: Signals
+    name: str
+
+    def fit(self, cases: Sequence[Case]) -> Once:
+        return self
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        return [Verdict(x[:-1, 0], {}, float(x[-1, 0])) for x in self.signals.of(cases)]
+
+
+def once(judge: GenerativeJudge, sources: Sources) -> Once:
+    """The judge with a memory."""
+
+    def measure(cases: Sequence[Case]) -> dict[str, Floats]:
+        verdicts = judge.judge(cases)
+        return {c.case_id: np.append(v.steps, v.none)[:, None] for c, v in zip(cases, verdicts, strict=True)}
+
+    return Once(Signals(measure, sources.file("judge")), judge.name)
 
 
 def main(
-    bench: Path,
-    gsm8k: Path,
-    keep: Path,
+    solutions: Annotated[Path, typer.Argument(help="ProcessBench's files.")],
+    plant: Annotated[Path | None, typer.Option(help="GSM8K's train.jsonl, for `trained`.")] = None,
+    keep: Annotated[Path | None, typer.Option(help="A folder for what the model says.")] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Only this one (again for more).")] = None,
+    draws: Annotated[int, typer.Option(help="Draws of the folds; 0 only asks the models, for --keep.")] = 3,
+    limit: Annotated[int | None, typer.Option(help="Solutions of each subset and kind at most.")] = None,
     data: Path = Path("data"),
-    solutions: Annotated[int, typer.Option(help="GSM8K solutions with a planted error, and as many without.")] = 300,
-    only: Annotated[
-        str, typer.Option(help="Make the signals of one kind and stop: reading, value, or none: report what is kept.")
-    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Also write each solution's figures (JSON).")] = None,
 ) -> None:
     """Measure the families on both subsets."""
     hush(data)
-    keep.mkdir(parents=True, exist_ok=True)
-    subsets = {name: load(bench / f"{name}.jsonl") for name in ("gsm8k", "math")}
-    artificial = plant(gsm8k / "train.jsonl", solutions)
-    every = [*(case for cases in subsets.values() for case in cases), *artificial]
-    own = every[: len(every) - len(artificial)]
-    surprise, states = (
-        read(data, every, keep) if only in ("", "reading") else (kept(keep, "surprise"), kept(keep, "states"))
-    )
-    values = value(data, own, keep) if only in ("", "value") else kept(keep, "values")
-    if only not in ("", "none"):
+    cases = some(read("process-bench", solutions).cases, limit)
+    config = load_config(None, (f"run.data={data}",))
+    sources = Sources(config, plant, keep=keep)
+    found = checkers(Context(config, plant, keep), [*QUICK, *(family or [])])
+    right: dict[str, Floats] = {}
+    for one in found:
+        asked = once(one, sources) if isinstance(one, GenerativeJudge) else one
+        began = time.monotonic()
+        with Bars() as bars, watched(bars):
+            if not draws:
+                ask(asked, cases)
+                continue
+            right[one.name] = np.mean([marks(asked, cases, seed) for seed in range(draws)], axis=0)
+        console.print(f"{one.name}: {time.monotonic() - began:.0f} s")
+    if not draws:
         return
-    report([case for cases in subsets.values() for case in cases], artificial, surprise, states, values)
+    if out is not None:
+        figures = {name: values.tolist() for name, values in right.items()}
+        out.write_text(json.dumps({"cases": [case.case_id for case in cases], "right": figures}))
+    report(cases, right)
 
 
-def report(
-    cases: list[Case], artificial: list[Case], surprise: Mapping[str, Floats], states: Mapping[str, Floats],
-    values: Mapping[str, Floats],
-) -> None:  # fmt: skip
-    """The table of every family."""
-    outline = Signals(lambda some: {case.case_id: structure(case)[1] for case in some})
-    sums = Signals(lambda some: {case.case_id: arithmetic.arithmetic(case) for case in some})
-    value, surprised, hidden = (Signals(lambda some: {}, dict(one)) for one in (values, surprise, states))
-    wrong = tuple(artificial)
-    families: list[Localizer] = [
-        UniformChecker(),
-        StructureChecker(),
-        ProcessChecker("arithmetic", (sums,)),
-        ProcessChecker("structure and arithmetic", (outline, sums)),
+def ask(family: Localizer, cases: Sequence[Case]) -> None:
+    """Have all that the family reads measured."""
+    several = family.signals if isinstance(family, ProcessChecker) else ()
+    for signals in (family.signals,) if isinstance(family, Once) else several:
+        signals.of(cases)
+
+
+def some(cases: Sequence[Case], limit: int | None) -> list[Case]:
+    """The first `limit` wrong and the first `limit` right solutions of each subset."""
+    kept: list[Case] = []
+    for case in cases:
+        alike = [one for one in kept if (one.source, one.sound) == (case.source, case.sound)]
+        if (case.sound or case.label is not None) and (limit is None or len(alike) < limit):
+            kept.append(case)
+    return kept
+
+
+def marks(family: Localizer, cases: Sequence[Case], seed: int) -> Floats:
+    """For one draw of the folds: is each solution judged rightly?"""
+    return metrics.right_answers(cases, cross_validate(family, cases, folds_by_question(cases, FOLDS, seed)))
+
+
+def report(cases: Sequence[Case], right: dict[str, Floats]) -> None:
+    """Both tables."""
+    sound = np.array([case.sound for case in cases])
+    everywhere = np.ones(len(cases), dtype=bool)
+    names = sorted({case.source for case in cases})
+    groups = {"both": everywhere} | {name: np.array([case.source == name for case in cases]) for name in names}
+    heads = [
+        f"{name} ({int((inside & ~sound).sum())} + {int((inside & sound).sum())})" for name, inside in groups.items()
     ]
-    if values:
-        families.append(ProcessChecker("value_drop", (value,)))
-    if surprise:
-        families += [
-            ProcessChecker("surprise", (surprised,)),
-            ProcessChecker("trained: folds", (), hidden),
-            ProcessChecker("trained: folds and planted", (), hidden, wrong),
-            ProcessChecker("structure, arithmetic, surprise", (outline, sums, surprised)),
-        ]
-    if values and surprise:
-        four = (outline, sums, value, surprised)
-        families += [ProcessChecker("all four", four), ProcessChecker("all, with trained", four, hidden, wrong)]
-    folds = folds_by_question(cases, FOLDS)
-    sources = sorted({case.source for case in cases})
-    shown = Table("family", *(f"{source}: {what}" for source in sources for what in ("wrong", "right", "F1")))
-    for family in families:
-        right = metrics.right_answers(cases, cross_validate(family, cases, folds))
-        cells: list[str] = []
-        for source in sources:
-            mine = np.array([case.source == source for case in cases])
-            sound = np.array([case.sound for case in cases])[mine]
-            f1, *both = metrics.solutions(right[mine], sound, 0)
-            cells += [f"{both[0].value:.3f}", f"{both[1].value:.3f}"]
-            cells.append(f"{f1.value:.3f} [{f1.low:.3f}, {f1.high:.3f}]")
-        shown.add_row(family.name, *cells)
-    floors: list[str] = []
-    for source in sources:
-        places = [case.label.step for case in cases if case.source == source and case.label]
-        f1, share, step = metrics.best_mixture(places)
-        floors += [f"step {step}", f"none {share:.0%}", f"{f1:.3f}"]
-    shown.add_row("best mixture (floor)", *floors)
+    shown = Table("family", *heads, title="F1 (wrong solutions, right solutions)")
+    cells: list[str] = []
+    for inside in groups.values():
+        places = [case.label.step for case, mine in zip(cases, inside, strict=True) if mine and case.label]
+        f1, none, step = metrics.best_mixture(places)
+        cells.append(f"{f1:.3f} (step {step}, none {none:.0%})")
+    shown.add_row("best mixture", *cells)
+    for name, values in right.items():
+        shown.add_row(name, *(figures(values[inside], sound[inside]) for inside in groups.values()))
     console.print(shown)
+    less = Table("family", *heads, title=f"F1 less that of {AGAINST}")
+    for name, values in right.items():
+        if name != AGAINST:
+            pairs = [(values[i], right[AGAINST][i], sound[i]) for i in groups.values()]
+            less.add_row(name, *(estimate(metrics.paired_f1(*pair, 0)) for pair in pairs))
+    console.print(less)
 
 
-def load(path: Path) -> list[Case]:
-    """A file of ProcessBench as cases."""
-    cases = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        steps = tuple(Step(i, SOLVER, "assistant", None, text) for i, text in enumerate(row["steps"]))
-        label = None if row["label"] < 0 else Label(row["label"], SOLVER)
-        cases.append(Case(row["id"], row["problem"], None, None, steps, path.stem, label, sound=label is None))
-    return cases
+def figures(right: Floats, sound: np.typing.NDArray[np.bool_]) -> str:
+    """F1 with its interval, and the two accuracies."""
+    f1, wrong, alone = metrics.solutions(right, sound, 0)
+    return f"{estimate(f1)} ({wrong.value:.0%}, {alone.value:.0%})"
 
 
-def plant(path: Path, count: int) -> list[Case]:
-    """Solutions of GSM8K, each once as it is and once with an error."""
-    made: list[Case] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        wrong = planted(row["question"], row["answer"])
-        if wrong is not None and len(wrong.steps) > 2:
-            made += [sound(row["question"], row["answer"]), wrong]
-        if len(made) >= 2 * count:
-            break
-    return made
-
-
-def read(data: Path, cases: Sequence[Case], keep: Path) -> tuple[dict[str, Floats], dict[str, Floats]]:
-    """Surprise and hidden states of each case, kept in a file as they come."""
-    from pipeline.models import resolve_model
-
-    surprise, states = kept(keep, "surprise"), kept(keep, "states")
-    missing = [case for case in cases if case.case_id not in states]
-    reader = reading.Reader(resolve_model(ModelConfig().path, data_root=data, hub=False)) if missing else None
-    for start in range(0, len(missing), 50):
-        assert reader is not None
-        for name, one in reader.read(missing[start : start + 50]).items():
-            surprise[name], states[name] = one.surprise, one.states.astype(np.float32)
-        console.print(f"read {start + len(missing[start : start + 50])} of {len(missing)}")
-        np.savez(keep / "surprise.npz", **surprise)  # type: ignore[arg-type]
-        np.savez(keep / "states.npz", **states)  # type: ignore[arg-type]
-    return surprise, states
-
-
-def value(data: Path, cases: Sequence[Case], keep: Path) -> dict[str, Floats]:
-    """value_drop of each case, kept in a file."""
-    from pipeline.stages.common import engine_for
-
-    values = kept(keep, "values")
-    missing = [case for case in cases if case.case_id not in values]
-    for start in range(0, len(missing), 50):
-        values |= value_drop.value_drop(missing[start : start + 50], engine_for(ModelConfig(), data))
-        console.print(f"valued {start + len(missing[start : start + 50])} of {len(missing)}")
-        np.savez(keep / "values.npz", **values)  # type: ignore[arg-type]
-    return values
-
-
-def kept(folder: Path, name: str) -> dict[str, Floats]:
-    """What an earlier run left."""
-    path = folder / f"{name}.npz"
-    if not path.exists():
-        return {}
-    with np.load(path) as found:
-        return {key: found[key] for key in found.files}
+def estimate(one: Estimate) -> str:
+    """A figure with its interval."""
+    return f"{one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
 
 
 if __name__ == "__main__":

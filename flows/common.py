@@ -13,9 +13,9 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.utilities.annotations import quote
 
+from pipeline.child import end_with_parent
 from pipeline.config import Config
 from pipeline.store import Store
-from pipeline.training.job import end_with_parent
 
 
 @contextmanager

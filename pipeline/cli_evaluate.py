@@ -89,6 +89,9 @@ def agentrx(
 def process_bench(
     path: Logs,
     localizer: Names = None,
+    plant: Annotated[
+        Path | None, typer.Option(help="For `trained`: solutions of GSM8K (JSONL) to plant errors in.")
+    ] = None,
     anew: Anew = False,
     folds: Folds = 10,
     seed: Seed = 0,
@@ -105,7 +108,9 @@ def process_bench(
     resolved = configured(config, sets)
     logs = _read("process-bench", path)
     with Bars():
-        report = stage.evaluate_solutions(Context(resolved), logs.cases, _choices(localizer, anew, folds, False, seed))
+        report = stage.evaluate_solutions(
+            Context(resolved, plant), logs.cases, _choices(localizer, anew, folds, False, seed)
+        )
     _show(report, stage.F1_FIGURES, "F1", format, out)
 
 

@@ -42,43 +42,23 @@ class VllmEngine:
         kv_cache_gib: float = 2.0,
         gpu_memory: float = 0.5,
     ) -> None:
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(kv_cache_gib))))
-        with _silent():
-            from vllm import LLM
-            from vllm.platforms import current_platform
-
-            on_cpu = current_platform.is_cpu()
-            dtype = resolve_dtype(dtype)
-            _shield_llvmlite()
-            options: dict[str, Any] = _CPU_OPTIONS if on_cpu else {}
-            if on_cpu:
-                options = {**options, "max_num_batched_tokens": max(4096, max_model_len)}
-            else:
-                options = {**options, "gpu_memory_utilization": gpu_memory}
-            try:
-                self._llm = LLM(
-                    str(model),
-                    dtype=dtype,
-                    max_model_len=max_model_len,
-                    enable_prefix_caching=True,
-                    logprobs_mode="processed_logprobs",
-                    disable_log_stats=True,
-                    max_num_seqs=256,
-                    seed=0,
-                    use_tqdm_on_load=False,
-                    trust_remote_code=False,
-                    **options,
-                )
-            except (ValueError, OSError) as error:
-                first = str(error).strip().splitlines()[0]
-                raise UserError(f"model.path = {str(model)!r}: vLLM cannot load it ({first})") from error
+        dtype = resolve_dtype(dtype)
+        self._llm = start(
+            model,
+            dtype=dtype,
+            max_model_len=max_model_len,
+            kv_cache_gib=kv_cache_gib,
+            gpu_memory=gpu_memory,
+            enable_prefix_caching=True,
+            logprobs_mode="processed_logprobs",
+        )
         self.dtype = dtype
         self.tokenizer = self._llm.get_tokenizer()
         self.max_model_len = max_model_len
         cache = self._llm.llm_engine.vllm_config.cache_config
         self.block_size = int(cache.block_size)
         self._capacity = int(cache.num_gpu_blocks or 0) * self.block_size
-        self._on_cpu = on_cpu
+        self._on_cpu = _on_cpu()
         self._layout = read_layout(model)
         weights, self._tokenizer_digest = fingerprint(model)
         self.fingerprint = digest([weights, self._tokenizer_digest, dtype])
@@ -183,6 +163,42 @@ class VllmEngine:
         if not prompts:
             return []
         return list(self._llm.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False))
+
+
+def start(
+    model: Path, *, dtype: str, max_model_len: int, kv_cache_gib: float, gpu_memory: float, **options: Any
+) -> Any:
+    """vLLM's own engine over a checkpoint, quietly, as both runners want it. UserError where vLLM cannot load it."""
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(kv_cache_gib))))
+    with _silent():
+        from vllm import LLM
+
+        _shield_llvmlite()
+        if _on_cpu():
+            options |= {**_CPU_OPTIONS, "max_num_batched_tokens": max(4096, max_model_len)}
+        else:
+            options |= {"gpu_memory_utilization": gpu_memory}
+        try:
+            return LLM(
+                str(model),
+                dtype=resolve_dtype(dtype),
+                max_model_len=max_model_len,
+                disable_log_stats=True,
+                max_num_seqs=256,
+                seed=0,
+                use_tqdm_on_load=False,
+                trust_remote_code=False,
+                **options,
+            )
+        except (ValueError, OSError) as error:
+            first = str(error).strip().splitlines()[0]
+            raise UserError(f"model.path = {str(model)!r}: vLLM cannot load it ({first})") from error
+
+
+def _on_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
 
 
 def _read_score(request: ScoreRequest, output: Any) -> Score:

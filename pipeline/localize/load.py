@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from pipeline.config import Config
@@ -13,7 +14,7 @@ from pipeline.localize.case import Case
 from pipeline.localize.floors import ConstantAgent, ConstantStep, Speaker, Uniform
 from pipeline.localize.learned import shipped
 from pipeline.localize.outline import StructureChecker, StructureRanker, UniformChecker
-from pipeline.localize.process.families import families, judge
+from pipeline.localize.process.families import Sources, families, judge
 
 BASELINE = "structure"
 """What every other row is compared with."""
@@ -27,6 +28,10 @@ class Context:
     """
 
     config: Config
+    plant: Path | None = None
+    """Solutions in which errors are planted, for the process model (`families.Sources`)."""
+    keep: Path | None = None
+    """A folder for measured signals of solutions."""
 
 
 @runtime_checkable
@@ -84,7 +89,7 @@ def localizers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
 
 def checkers(context: Context, names: Sequence[str] = ()) -> list[Localizer]:
     """The same for solutions."""
-    there = {one.name: one for one in families(context.config)}
+    there = {one.name: one for one in families(Sources(context.config, context.plant, keep=context.keep))}
     return _chosen(CHECKERS | {name: lambda _, one=one: one for name, one in there.items()}, context, names)
 
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
+from pipeline.child import end_with_parent, ending, last_words
 from pipeline.errors import UserError, WorkError
 
 _WORKER = "pipeline.training.worker"
@@ -75,14 +74,7 @@ def launch(job: Job, progress: Callable[[int, int], None] | None = None) -> None
         if complaint:
             raise (UserError if complaint["user"] else WorkError)(complaint["error"])
         if code:
-            raise WorkError(f"train: the trainer ended with {_ending(code)}: {_last_words(errors)}")
-
-
-def end_with_parent() -> None:
-    """Have the kernel end this process when its parent dies, also by kill -9 (Linux; elsewhere nothing happens)."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+            raise WorkError(f"train: the trainer ended with {ending(code)}: {last_words(errors)}")
 
 
 def _command(file: Path, processes: int) -> list[str]:
@@ -102,13 +94,3 @@ def _listen(child: subprocess.Popen[str], progress: Callable[[int, int], None] |
         elif "error" in said and complaint is None:
             complaint = said
     return complaint
-
-
-def _ending(code: int) -> str:
-    return f"signal {-code} (out of memory?)" if code == -signal.SIGKILL else f"code {code}"
-
-
-def _last_words(errors: TextIO) -> str:
-    errors.seek(0)
-    lines = [line.strip() for line in errors if line.strip()]
-    return lines[-1] if lines else "it said nothing"

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from pipeline.child import end_with_parent
 from pipeline.config import TrainConfig
 from pipeline.errors import UserError, WorkError
 from pipeline.models import PROVENANCE
 from pipeline.quiet import hush
-from pipeline.training.job import Job, end_with_parent
+from pipeline.training.job import Job
 from pipeline.training.rows import refuse_pairs, refuse_sequences
 
 if TYPE_CHECKING:

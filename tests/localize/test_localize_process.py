@@ -16,7 +16,6 @@ from pipeline.localize.load import Context, Slow, checkers
 from pipeline.localize.process.arithmetic import COLUMNS, arithmetic, claims
 from pipeline.localize.process.planted import planted, sound
 from pipeline.localize.process.ranked import ProcessChecker, Signals
-from pipeline.localize.process.trained import fit
 from pipeline.localize.process.value_drop import final_answer, value_drop
 
 CLIPS = (
@@ -117,26 +116,6 @@ def test_value_is_read_after_every_step_on_one_growing_prompt():
     assert value_drop([solution("no number")], engine)["c"].tolist() == [[0, 0, 0, 0]]
 
 
-def test_a_head_learns_which_states_go_with_errors_and_leaves_out_what_follows_them():
-    rng = np.random.default_rng(0)
-    cases, states = [], {}
-    for number in range(60):
-        label = number % 4 if number % 4 < 3 else None
-        case = solution("a", "b", "c", label=label, name=f"c{number}")
-        x = rng.normal(size=(3, 8))
-        if label is not None:
-            x[label, 2] += 4
-            x[label + 1 :, 2] += 50  # would spoil the fit if it counted as right
-        cases.append(case)
-        states[case.case_id] = x
-    head = fit(cases[:40], states)
-    for case in cases[40:]:
-        scores = head.score(states[case.case_id])
-        if case.label is not None:
-            assert int(scores[: case.label.step + 1].argmax()) == case.label.step
-    assert fit(cases[3:4], states).score(states["c3"]).tolist() == [0, 0, 0]  # one class only
-
-
 def test_the_ranker_names_a_step_or_none():
     cases, marks = [], {}
     for number in range(40):
@@ -145,16 +124,12 @@ def test_the_ranker_names_a_step_or_none():
         marks[case.case_id] = np.array([[float(place == label)] for place in range(3)])
         cases.append(case)
     signals = Signals(lambda some: {case.case_id: marks[case.case_id] for case in some})
-    for checker in (
-        ProcessChecker("marks", (signals,)),
-        ProcessChecker("states", (), states=signals),
-        ProcessChecker("planted", (), states=signals, planted=tuple(cases[:10])),
-    ):
-        fitted = checker.fit(cases[10:30])
-        assert [verdict.first_wrong for verdict in fitted.judge(cases[30:])] == [
-            None if case.label is None else case.label.step for case in cases[30:]
-        ]
-        assert checker.judge(cases)[0].first_wrong is None  # nothing learned: all alike
+    checker = ProcessChecker("marks", (signals,))
+    fitted = checker.fit(cases[10:30])
+    assert [verdict.first_wrong for verdict in fitted.judge(cases[30:])] == [
+        None if case.label is None else case.label.step for case in cases[30:]
+    ]
+    assert checker.judge(cases)[0].first_wrong is None  # nothing learned: all alike
 
 
 def test_signals_look_at_each_case_once():
@@ -169,6 +144,21 @@ def test_signals_look_at_each_case_once():
     signals.of([one])
     assert len(signals.of([one, two, one])) == 3
     assert seen == ["one", "two"]
+
+
+def test_signals_on_file_are_not_measured_again_and_another_text_is_another_solution(tmp_path):
+    seen: list[str] = []
+
+    def measure(cases: Sequence[Case]) -> dict[str, np.ndarray]:
+        seen.extend(case.steps[0].text for case in cases)
+        return {case.case_id: np.full((1, 1), float(case.steps[0].text)) for case in cases}
+
+    def again() -> Signals:
+        return Signals(measure, lambda: tmp_path / "kept" / "one.npz")
+
+    assert [float(x) for x in again().of([solution("1"), solution("2", name="d")])] == [1, 2]
+    assert [float(x) for x in again().of([solution("2"), solution("1"), solution("3")])] == [2, 1, 3]
+    assert seen == ["1", "2", "3"]
 
 
 def test_checkers_that_ask_the_model_wait_until_they_are_asked_for():

@@ -179,7 +179,6 @@ def test_a_message_without_which_the_reference_is_likelier_does_harm() -> None:
 def test_a_masked_message_is_read_with_what_fits_in_its_horizon() -> None:
     view = View((), tuple((1,) * size for size in (3, 5, 2, 4)), 0.0, 14)
     assert masked.horizons(view, room=20) == [2, 3, 4, 4]
-    assert masked.read_share([view], room=20) == pytest.approx((5 + 2 + 4) / (11 + 6 + 4))
 
     def log_p(prefix: str, token: str) -> float:
         return -3.0 if "bad" in prefix and "mended" not in prefix else -1.0

@@ -6,69 +6,133 @@ family has measured of a solution, the next one takes over.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.engines.base import Engine
+from pipeline.errors import UserError
+from pipeline.ids import digest, file_digest
 from pipeline.localize.base import Localizer
 from pipeline.localize.case import Case
 from pipeline.localize.judge import GenerativeJudge
-from pipeline.localize.process import arithmetic, value_drop
+from pipeline.localize.process import arithmetic, trained, value_drop
+from pipeline.localize.process.planted import examples
 from pipeline.localize.process.ranked import Floats, ProcessChecker, Signals
-from pipeline.localize.process.reading import Reader, Reading
+from pipeline.localize.process.reading import Reader
+from pipeline.localize.process.trained import ProcessModel
 from pipeline.localize.structure import structure
+from pipeline.models import fingerprint, resolve_model
+
+ALL = sys.maxsize
+"""At once: the process model starts anew for every chunk."""
 
 
-def families(config: Config) -> list[Localizer]:
+@dataclass(frozen=True)
+class Sources:
+    """What the families are made from."""
+
+    config: Config
+    plant: Path | None = None
+    """Solutions in GSM8K's format, in which errors are planted to train the process model."""
+    solutions: int = 200
+    """How many of them: each is an example with an error and one without."""
+    keep: Path | None = None
+    """A folder in which measured signals are kept; without one they last as long as the families."""
+
+    def model(self) -> Path:
+        """The folder of the language model."""
+        model = self.config.model
+        return resolve_model(model.path, data_root=self.config.data_root, hub=model.hub)
+
+    def engine(self) -> Engine:
+        """The running engine over it."""
+        from pipeline.stages.common import engine_for
+
+        return engine_for(self.config.model, self.config.data_root)
+
+    def process_model(self) -> Path:
+        """The trained process model, made at the first need and found again under a digest of what it was made from.
+
+        Raises UserError where there are no solutions to plant errors in.
+        """
+        if self.plant is None:
+            raise UserError("`trained` learns from planted errors: give solutions of GSM8K (--plant train.jsonl)")
+        base = self.model()
+        made_from = [fingerprint(base), file_digest(self.plant), self.solutions, trained.SETTINGS]
+        target = self.config.data_root / "models" / f"process-{digest(made_from)}"
+        if not (target / "config.json").is_file():
+            trained.train(base, examples(self.plant, self.solutions), target)
+        return target
+
+    def file(self, name: str, model: Callable[[], Path] | None = None) -> Callable[[], Path] | None:
+        """Where a signal is kept: its file is named after the model that it asks."""
+        keep = self.keep
+        if keep is None:
+            return None
+        return lambda: keep / f"{name}-{fingerprint((model or self.model)())[0]}.npz"
+
+
+def families(sources: Sources) -> list[Localizer]:
     """Cheap ones first; from value_drop on they need the model, and run when they are asked for by name."""
     outline = Signals(lambda cases: {case.case_id: structure(case)[1] for case in cases})
     sums = Signals(lambda cases: {case.case_id: arithmetic.arithmetic(case) for case in cases})
-    value = Signals(lambda cases: _values(config, cases))
-    readings = _Readings(config)
-    surprise = Signals(lambda cases: {name: one.surprise for name, one in readings.of(cases).items()})
-    states = Signals(lambda cases: {name: one.states for name, one in readings.of(cases).items()})
+    value = Signals(lambda cases: _values(sources, cases), sources.file("value"))
+    models = _Loaded(sources)
+    surprise = Signals(models.surprise, sources.file("surprise"))
+    process = Signals(models.process, sources.file("trained", sources.process_model), chunk=ALL)
+    ours = (outline, sums, value, surprise)
     return [
         ProcessChecker("arithmetic", (sums,)),
         ProcessChecker("structure and arithmetic", (outline, sums)),
         ProcessChecker("value_drop", (value,), slow=True),
         ProcessChecker("surprise", (surprise,), slow=True),
-        ProcessChecker("trained", (), states, slow=True),
-        ProcessChecker("ranked", (outline, sums, value, surprise), slow=True),
-        ProcessChecker("ranked with trained", (outline, sums, value, surprise), states, slow=True),
-        judge(config, none=True),
+        ProcessChecker("trained", (process,), slow=True),
+        ProcessChecker("ranked", ours, slow=True),
+        ProcessChecker("ranked with trained", (*ours, process), slow=True),
+        judge(sources.config, none=True),
     ]
 
 
 def judge(config: Config, *, none: bool) -> GenerativeJudge:
     """The configured model as judge."""
-    from pipeline.stages.common import engine_for
-
-    return GenerativeJudge(lambda: engine_for(config.model, config.data_root), none)
+    return GenerativeJudge(Sources(config).engine, none)
 
 
-def _values(config: Config, cases: Sequence[Case]) -> dict[str, Floats]:
-    from pipeline.stages.common import engine_for, watcher
+def _values(sources: Sources, cases: Sequence[Case]) -> dict[str, Floats]:
+    from pipeline.stages.common import watcher
 
     done = watcher().start("answers after every step", sum(len(case.steps) + 1 for case in cases))
-    return value_drop.value_drop(cases, engine_for(config.model, config.data_root), done)
+    return value_drop.value_drop(cases, sources.engine(), done)
 
 
-class _Readings:
-    """Each case read once, whoever asks."""
+class _Loaded:
+    """Models that read a solution once, loaded at the first need."""
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._reader: Reader | None = None
-        self._known: dict[str, Reading] = {}
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
 
-    def of(self, cases: Sequence[Case]) -> dict[str, Reading]:
-        """The readings of some cases."""
-        from pipeline.models import resolve_model
+    @cached_property
+    def _reader(self) -> Reader:
+        return Reader(self._sources.model())
+
+    @cached_property
+    def _process(self) -> ProcessModel:
+        return ProcessModel(self._sources.process_model())
+
+    def surprise(self, cases: Sequence[Case]) -> dict[str, Floats]:
+        """What the solutions cost the language model."""
         from pipeline.stages.common import watcher
 
-        fresh = [case for case in cases if case.case_id not in self._known]
-        if fresh:
-            model = self._config.model
-            if self._reader is None:
-                self._reader = Reader(resolve_model(model.path, data_root=self._config.data_root, hub=model.hub))
-            self._known |= self._reader.read(fresh, watcher().start("solutions read", len(fresh)))
-        return {case.case_id: self._known[case.case_id] for case in cases}
+        return self._reader.read(cases, watcher().start("solutions read", len(cases)))
+
+    def process(self, cases: Sequence[Case]) -> dict[str, Floats]:
+        """What the process model says."""
+        from pipeline.stages.common import watcher
+
+        done = watcher().start("solutions scored", len(cases))
+        scores = self._process.scores(cases, done)
+        return {name: trained.columns(score) for name, score in scores.items()}

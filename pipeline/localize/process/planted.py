@@ -11,10 +11,13 @@ were is an error nevertheless. Cost: microseconds.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from dataclasses import replace
+from pathlib import Path
 
+from pipeline.errors import UserError
 from pipeline.ids import digest, seed_of
 from pipeline.localize.case import Case, Label, Step
 from pipeline.localize.faults import moved
@@ -49,6 +52,24 @@ def planted(question: str, solution: str, number: int = 0, seed: int = 0) -> Cas
             case = _case(question, texts, reference.strip(), f"planted {number}")
             return replace(case, label=Label(step, SOLVER), sound=False)
     return None
+
+
+def examples(file: Path, count: int) -> list[Case]:
+    """Of the first `count` solutions of a JSONL file of GSM8K (`question`, `answer`) in which an error can be planted
+    and that have more than two lines: each as it is, and once with an error. Raises UserError for another file."""
+    made: list[Case] = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            question, answer = str(row["question"]), str(row["answer"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f'{file}:{number}: not {{"question", "answer"}} as GSM8K has it') from error
+        wrong = planted(question, answer)
+        if wrong is not None and len(wrong.steps) > 2:
+            made += [sound(question, answer), wrong]
+        if len(made) >= 2 * count:
+            break
+    return made
 
 
 def _with_error(lines: list[str], step: int, lot: random.Random) -> list[str] | None:

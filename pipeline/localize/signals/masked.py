@@ -40,16 +40,6 @@ def horizons(view: View, room: int = ROOM) -> list[int]:
     return [int(np.searchsorted(ends, end + each, side="right")) for end in ends.tolist()]
 
 
-def read_share(views: Sequence[View], room: int = ROOM) -> float:
-    """Share of the tokens after masked messages that lie within the horizons; 1 where nothing follows."""
-    read = whole = 0
-    for view in views:
-        sizes = [len(step) for step in view.steps]
-        read += sum(sum(sizes[i + 1 : stop]) for i, stop in enumerate(horizons(view, room)))
-        whole += sum(i * size for i, size in enumerate(sizes))
-    return read / whole if whole else 1.0
-
-
 def _masked(case: Case, view: View) -> list[int]:
     return [i for i, step in enumerate(case.steps) if view.steps[i] and not is_idle(step)]
 

@@ -1,0 +1,28 @@
+"""How a solution is laid out for a model that reads it once: the problem, an empty line, then a step a line.
+
+A solution beyond `window` tokens loses the front of its problem and then of its first steps. Text is only text: a
+special token that it spells out is broken up. Status: ours. Cost: linear.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+from typing import Any
+
+from pipeline.localize.case import Case
+from pipeline.teams.render import encode, harmless
+
+
+def layout(tokenizer: Any, case: Case, window: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """The prompt's token ids, the tokenizer's start token first where it has one, and each step's span in them.
+
+    The span [start, end) of a step that was cut off is empty.
+    """
+    texts = [f"{case.question.strip()}\n\n", *(f"{step.text.strip()}\n" for step in case.steps)]
+    pieces = encode(tokenizer, [harmless(tokenizer, text) for text in texts])
+    start = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
+    ids = [token for piece in pieces for token in piece]
+    cut = max(0, len(start) + len(ids) - window)
+    first = len(start)
+    ends = [max(first, first + end - cut) for end in accumulate(map(len, pieces))]
+    return start + ids[cut:], list(pairwise(ends))
