@@ -14,7 +14,7 @@ from pipeline.ids import digest
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class RunConfig(_Section):
@@ -23,6 +23,7 @@ class RunConfig(_Section):
     data: str = "data"
     """Folder of everything written: runs, converted models, Prefect's own state."""
     seed: int = 0
+    """Every draw of the run comes from it."""
     held_out: bool = False
     """A run on held-out tasks: never the default of `annotate`, `train` or `export`."""
 
@@ -49,11 +50,13 @@ class TasksConfig(_Section):
     path: str = ""
     """JSONL, Parquet, a `datasets` folder, or with `hub` a hub id."""
     hub: bool = False
+    """Let `path` be an id of the Hugging Face hub."""
     source: str = ""
     """Instead of `path`: dotted path of a function that returns a list of Task."""
     options: dict[str, Any] = {}
     """Keyword arguments of `source`."""
     split: str | None = None
+    """Split of a data set that has several."""
     question: str = "question"
     """Column of the question."""
     answer: str = "answer"
@@ -61,8 +64,9 @@ class TasksConfig(_Section):
     offset: int = Field(0, ge=0)
     """Leave out so many tasks at the start."""
     limit: int | None = Field(None, ge=1)
+    """Take so many tasks at most."""
     verifier: str = "exact"
-    """exact, f1, number, math, or a dotted path."""
+    """exact, f1, number, math, or the dotted path of a class with `name` and `verify`."""
 
 
 class ToolConfig(_Section):
@@ -78,8 +82,11 @@ class ToolConfig(_Section):
 
 class AgentConfig(_Section):
     name: str = Field(pattern=r"^[A-Za-z][\w-]*$")
+    """As it stands in the tables."""
     role: str
+    """planner, worker, ...: credit and advantages are compared within a role."""
     system: str = ""
+    """Its instructions."""
     examples: list[tuple[str, str]] = []
     """(what is said to it, what it answers): worked examples, shown before the conversation."""
     tools: dict[str, str] = {}
@@ -88,12 +95,15 @@ class AgentConfig(_Section):
 
 class TeamConfig(_Section):
     name: str = ""
+    """As it stands in the tables."""
     topology: str = "planner_workers"
-    """planner_workers, solo, or the dotted path of a class with `play`."""
+    """Who speaks when: planner_workers, think_solve, voting, solo, or the dotted path of a class with `play`."""
     max_turns: int = Field(6, ge=1)
     """Turns of an agent in one call."""
     agents: list[AgentConfig] = []
+    """Who plays."""
     tools: dict[str, ToolConfig] = {}
+    """Tools by name; an agent names those that it may use."""
     solo: AgentConfig | None = None
     """The same model alone, for comparison. Without it: no instructions, no tools."""
 
@@ -102,8 +112,11 @@ class SampleConfig(_Section):
     group_size: int = Field(4, ge=1)
     """Rollouts of one task."""
     temperature: float = Field(0.7, ge=0)
+    """Of every turn."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Below 1 a trainer cannot reproduce the log-probabilities: such messages are not trained on."""
     top_k: int = Field(0, ge=0)
+    """0: all tokens; else as top_p."""
     max_tokens: int = Field(48, ge=1)
     """Tokens of one turn."""
     shard_size: int = Field(128, ge=1)
@@ -120,6 +133,7 @@ class AnnotateConfig(_Section):
     players: Literal["agents", "messages"] = "agents"
     """`messages` plays a second game, of single messages, beside the agents'; likelihood and regenerate."""
     masking: Literal["placeholder", "drop"] = "placeholder"
+    """What stands in the place of a masked message: a neutral one, or nothing."""
     answerer: Literal["auto", "outcome", "player"] = "auto"
     """Is the answering message the outcome channel or its writer's own move? `auto`: as the topology says."""
     cue: str = "answer:"
@@ -172,12 +186,14 @@ class InjectConfig(_Section):
 
 class AdvantagesConfig(_Section):
     method: Literal["grpo", "rloo", "dr_mas", "sharp", "shapley", "success_failure"] = "grpo"
+    """Reward and what it is compared with."""
     unit: Literal["agent", "message"] = "agent"
     """A training sequence is a whole agent trajectory, stitched, or a single message."""
 
 
 class TrainConfig(_Section):
     learning_rate: float = Field(1e-5, gt=0)
+    """At its highest."""
     epochs: int = Field(1, ge=1)
     """GRPO: passes over the sequences; beyond the first the ratios are off policy and clipped."""
     limit: int | None = Field(None, ge=1)
@@ -189,6 +205,7 @@ class TrainConfig(_Section):
     beta: float = Field(0.0, ge=0)
     """GRPO: weight of the KL to the reference policy."""
     dpo_beta: float = Field(0.1, gt=0)
+    """DPO: how much a log-ratio counts."""
     dpo_epochs: int = Field(3, ge=1)
     """Passes over the pairs, of which there are fewer than sequences."""
     margin: bool = False
@@ -204,6 +221,7 @@ class TrainConfig(_Section):
     lora_rank: int = Field(0, ge=0)
     """0 trains all weights; else adapters of this rank, merged into the checkpoint that is written."""
     max_grad_norm: float = Field(1.0, gt=0)
+    """Gradients beyond it are scaled down."""
     warmup: float = Field(0.1, ge=0, le=1)
     """Share of the steps over which the learning rate rises."""
     processes: int = Field(1, ge=1)
@@ -214,15 +232,18 @@ class ExportConfig(_Section):
     validation: float = Field(0.1, ge=0, lt=1)
     """Share of the questions that go to the validation split."""
     test: float = Field(0.0, ge=0, lt=1)
+    """Share that goes to the test split."""
     evaluation: str = ""
     """A task file whose questions must not occur in the export."""
 
 
 class LoopConfig(_Section):
     iterations: int = Field(5, ge=1)
+    """Rounds of sample, annotate, update."""
     tasks: int = Field(16, ge=1)
     """Tasks of one iteration; they go round."""
     trainer: Literal["grpo", "dpo"] = "grpo"
+    """What updates the policy."""
 
 
 class Config(_Section):

@@ -146,7 +146,7 @@ def _say_credit(console: Console, config: Config, run: str) -> None:
         console.print(line)
     leak = _ask(config, f"SELECT avg(leak) AS leak FROM games WHERE run_id = '{run}'")[0]["leak"] or 0.0
     console.print(
-        f"Mind the leak: on average {100 * leak:.0f} % of a masked message still stands, quoted, in a later one, and "
+        f"Mind the leak: of a run's most quoted message {100 * leak:.0f} % still stand in a later one on average, and "
         "credit goes to whoever said it last (column leak of games)."
     )
     console.print("\nDo the credits add up, and do they say anything?")

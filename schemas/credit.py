@@ -28,7 +28,13 @@ GAMES = Table(
             column("decoding", TEXT, "decoding parameters of sampled values, as JSON", null=True),
             column("seed", pa.int64(), "seed of sampled values", null=True),
             column("branch", pa.int32(), "message index a replay branches at", null=True),
-            column("leak", pa.float64(), "longest masked n-gram quoted later", unit="share in [0, 1]", null=True),
+            column(
+                "leak",
+                pa.float64(),
+                "largest share of a message repeated later by others",
+                unit="share in [0, 1]",
+                null=True,
+            ),
         ]
     ),
     key=("game_id",),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load_config
+from pipeline.config_page import DOC, document
 from pipeline.errors import UserError
 
 PLANNER = '{name="boss", role="planner"}'
@@ -231,3 +232,12 @@ def test_everything_written_lies_below_the_data_folder():
     config = load_config(None, ("run.data=here",))
     assert config.data_root == Path("here")
     assert config.store_root == Path("here/runs")
+
+
+def test_the_page_of_keys_is_the_configuration_as_it_is():
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m pipeline.config_page`"
+
+
+def test_every_key_says_what_it_means():
+    unsaid = [line for line in document().splitlines() if line.startswith("| `") and line.endswith("|  |")]
+    assert not unsaid

@@ -154,7 +154,7 @@ def _mind(informative: Row | None, leak: Row | None, cut: Row | None) -> str:
     if leak is not None:
         effect = ", so that credit goes to whoever said it last" if leak["value"] >= QUOTED else ""
         parts.append(
-            f"on average {100 * leak['value']:.0f} % of a masked message still stands quoted in a later one{effect}"
+            f"of a run's most quoted message {100 * leak['value']:.0f} % still stand in a later one on average{effect}"
         )
     if cut is not None and cut["value"] > 0:
         parts.append(f"{100 * cut['value']:.1f} % of the contexts were cut to fit")

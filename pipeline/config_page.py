@@ -1,0 +1,78 @@
+"""Renders docs/configuration.md, every key of a configuration (`python -m pipeline.config_page`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+
+DOC = Path(__file__).parents[1] / "docs" / "configuration.md"
+NAMED = {"agents": "[[team.agents]]", "solo": "[team.solo]", "tools": "[team.tools.NAME]"}
+"""Headings of what a team is made of."""
+_HEAD = """# Configuration
+
+Every key, rendered from `pipeline/config.py` by `python -m pipeline.config_page`. A configuration is a TOML file
+(`--config FILE.toml`; `configs/` has some) and single keys after it, `--set section.key=value`. A run remembers the
+configuration that it was sampled with. `[team]` may name a `file`, a TOML file with the team's keys.
+"""
+
+
+def document() -> str:
+    """The page."""
+    schema = Config.model_json_schema()
+    parts = [_HEAD]
+    for section, reference in schema["properties"].items():
+        parts += _section(f"[{section}]", _definition(schema, reference) or {}, schema)
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _section(title: str, model: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
+    yield from (f"## {title}", "", "| key | value | default | meaning |", "|---|---|---|---|")
+    inner = []
+    for key, field in model["properties"].items():
+        meaning = " ".join(field.get("description", "").split())
+        default = (
+            "" if key in model.get("required", ()) else f"`{json.dumps(field.get('default'), ensure_ascii=False)}`"
+        )
+        found = _definition(schema, field)
+        if found:
+            inner.append((NAMED[key], found))
+        yield f"| `{key}` | {NAMED[key] if found else _value(field)} | {default} | {meaning} |"
+    yield ""
+    for name, found in inner:
+        if "solo" not in name:
+            yield from _section(name, found, schema)
+
+
+def _definition(schema: Mapping[str, Any], field: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The section that a key holds, alone, in a list or by name; None for a plain value."""
+    places = [field, field.get("items"), field.get("additionalProperties"), *field.get("anyOf", ())]
+    for place in places:
+        if isinstance(place, dict) and "$ref" in place:
+            found: Mapping[str, Any] = schema["$defs"][place["$ref"].rpartition("/")[2]]
+            return found
+    return None
+
+
+def _value(field: Mapping[str, Any]) -> str:
+    """Its type, with what is allowed."""
+    kinds = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
+    if len(kinds) > 1:
+        return " or ".join(_value(one) for one in kinds)
+    (kind,) = kinds
+    if "enum" in kind:
+        return ", ".join(f"`{one}`" for one in kind["enum"])
+    if kind["type"] == "array":
+        inner = kind.get("items", {})
+        return f"list of {_value(inner)}" if inner.get("type") != "array" else "list of pairs"
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {kind[name]:g}" for name, sign in signs.items() if name in kind]
+    names = {"object": "table", "string": "text", "boolean": "`true`, `false`"}
+    return " ".join([names.get(kind["type"], kind["type"]), *bounds])
+
+
+if __name__ == "__main__":
+    DOC.write_text(document(), encoding="utf-8")
