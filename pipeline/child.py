@@ -23,5 +23,5 @@ def ending(code: int) -> str:
 def last_words(errors: TextIO) -> str:
     """The last line of what the process wrote to this file."""
     errors.seek(0)
-    lines = [line.strip() for line in errors if line.strip()]
+    lines = [line.strip() for line in errors if any(map(str.isalnum, line))]
     return lines[-1] if lines else "it said nothing"

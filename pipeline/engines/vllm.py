@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
 from pipeline.engines.plan import Ids, batches, heads, waves
 from pipeline.engines.reload import EXTENSION, read_layout
@@ -191,8 +193,13 @@ def start(
                 **options,
             )
         except (ValueError, OSError) as error:
-            first = str(error).strip().splitlines()[0]
-            raise UserError(f"model.path = {str(model)!r}: vLLM cannot load it ({first})") from error
+            raise UserError(f"model.path = {str(model)!r}: vLLM cannot load it ({_reason(error)})") from error
+
+
+def _reason(error: Exception) -> str:
+    """The first line that says what is wrong; a configuration's error says it below its title."""
+    told = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    return next(iter(told.strip().splitlines()), type(error).__name__)
 
 
 def _on_cpu() -> bool:

@@ -45,7 +45,8 @@ def make(config: Config, run: str) -> Made:
     if not sources:
         raise UserError(f"run {run!r} has no sampled rollouts to train on; logs that were imported carry no tokens")
     chosen = method(config.advantages.method)
-    credited = {shard.source: shard.name for shard in annotate.plan(config, run).shards}
+    # The plan of the credits asks for the model, which may be gone by now: only where credits are needed.
+    credited = {shard.source: shard.name for shard in annotate.plan(config, run).shards} if chosen.needs else {}
     tasks = frame(store.read("tasks", run))
     made = Made(chosen.name, {}, {}, 0, {})
     flat, refused = 0, Counter[str]()

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import polars as pl
 import pyarrow as pa
 
-from pipeline.config import ModelConfig
+from pipeline.config import Config, ModelConfig
 from pipeline.engines.base import Engine
 from pipeline.ids import digest
 from pipeline.models import fingerprint, resolve_dtype, resolve_model, shape_of
+from pipeline.tasks.files import load_questions
 
 ALGORITHM_VERSION = 1
 """Raise it when the same inputs would give other rows: shards of older versions are then done again."""
@@ -49,6 +50,12 @@ def watched(by: Progress) -> Iterator[None]:
         yield
     finally:
         _watcher.reset(token)
+
+
+def set_apart(config: Config) -> list[str]:
+    """The questions of `export.evaluation`, which no data set may hold and no training may see."""
+    file = config.export.evaluation
+    return load_questions(file, config.tasks.question) if file else []
 
 
 def watcher() -> Progress:

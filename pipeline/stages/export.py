@@ -14,8 +14,8 @@ from pipeline.errors import UserError
 from pipeline.export.sets import READ, data_sets
 from pipeline.export.write import check_place, write
 from pipeline.stages import advantages, audit
+from pipeline.stages.common import set_apart
 from pipeline.store import Store
-from pipeline.tasks.files import load_tasks
 
 
 def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
@@ -33,8 +33,7 @@ def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
     made = [advantages.make(configs[name], name).rows for name in sampled]
     tables["train_rows"] = pa.concat_tables(made) if made else tables["train_rows"].slice(0, 0)
     section = config.export
-    known = [task.question for task in load_tasks(section.evaluation)[0]] if section.evaluation else []
-    sets = data_sets(tables, validation=section.validation, test=section.test, evaluation=known)
+    sets = data_sets(tables, validation=section.validation, test=section.test, evaluation=set_apart(config))
     figures = {name: audit.made(one, name) for name, one in configs.items()}
     wrote = {policy for policy in tables["messages"]["policy_id"].to_pylist() if policy}
     return write(

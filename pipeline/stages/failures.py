@@ -33,6 +33,8 @@ from pipeline.store import Store
 
 TABLES = ("trajectories", "messages", "steps", "localizations", "repairs", "rejects", "preferences")
 _PLACE = "trajectory "
+BY_VALUE = f"{LEARNED}_by_value"
+"""What `learned` does with questions that it was trained on: named apart from `value_drop` that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def plan(config: Config, run: str) -> FailurePlan:
             if kind in (value_drop.NAME, LEARNED):
                 spec += [scorer, config.annotate.cue, config.model.max_model_len]
             if kind == LEARNED:
-                spec.append(weights_fingerprint())
+                spec += [weights_fingerprint(), BY_VALUE]
             shards.append(Shard(name, kind, digest(spec), imported))
     return FailurePlan(config, run, scorer, policy_id, tuple(shards))
 
@@ -217,7 +219,7 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
     played = bench.played if bench else []
     write("trajectories", [{**row, "batch_index": None} for _, row in played])
     write("messages", [row for one, _ in played for row in message_rows(one, config.sample, plan.policy_id)])
-    scorers = {value_drop.NAME: plan.scorer, monte_carlo.NAME: plan.policy_id}
+    scorers = {value_drop.NAME: plan.scorer, BY_VALUE: plan.scorer, monte_carlo.NAME: plan.policy_id}
     write("steps", [row for one in located for row in step_rows(one, scorers.get(one.by))])
     write("localizations", [localization_row(one) for one in located])
     rows_of_repairs = [one.row(plan.policy_id) for one in repairs]
@@ -252,10 +254,12 @@ def by_reading(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]
         located.append(
             Located(log, LEARNED, log.turns[best], agent, min(1.0, probabilities[best]), probabilities=probabilities)
         )
-    return [*located, *(by_value(config, seen, rejects) if seen else ())]
+    return [*located, *(by_value(config, seen, rejects, BY_VALUE) if seen else ())]
 
 
-def by_value(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
+def by_value(
+    config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]], name: str = value_drop.NAME
+) -> list[Located]:
     """Locate by the fall of the reference's likelihood; logs that cannot be scored are set aside."""
     engine = engine_for(config.model, config.data_root)
     engine.reset_prefix_cache()
@@ -271,7 +275,7 @@ def by_value(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]])
     done = watcher().start("prefixes of failures", sum(map(len, asked)))
     found = value_drop.values(asked, engine, done)
     return [
-        Located.at(first_fall(values, config.failures.margin), log, value_drop.NAME, values)
+        Located.at(first_fall(values, config.failures.margin), log, name, values)
         for log, values in zip(kept, found, strict=True)
     ]
 
@@ -360,7 +364,7 @@ def localization_row(located: Located) -> dict[str, Any]:
     return {
         "trajectory_id": located.log.trajectory_id,
         "localizer": located.by,
-        "target": "first_wrong" if located.by == value_drop.NAME else "decisive",
+        "target": "first_wrong" if located.by in (value_drop.NAME, BY_VALUE) else "decisive",
         "first_error": located.step,
         "agent": located.agent,
         "speaker": None if located.step is None else located.log.messages[located.step]["agent"],

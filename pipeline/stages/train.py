@@ -16,14 +16,14 @@ import pyarrow.parquet as pq
 import schemas
 from pipeline.config import Config
 from pipeline.errors import UserError, WorkError
-from pipeline.failures.hygiene import clean, with_split
+from pipeline.failures.hygiene import clean, questions_of, with_split
+from pipeline.failures.split import contaminated
 from pipeline.ids import digest
 from pipeline.models import PROVENANCE, provenance, resolve_model
 from pipeline.stages import advantages
-from pipeline.stages.common import ALGORITHM_VERSION, frame, watcher
+from pipeline.stages.common import ALGORITHM_VERSION, frame, set_apart, watcher
 from pipeline.stages.sample import policy_of
 from pipeline.store import Store
-from pipeline.tasks.files import load_tasks
 from pipeline.training.job import Job, launch
 
 Kind = Literal["dpo", "grpo"]
@@ -76,7 +76,7 @@ def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteratio
     store = Store(config.store_root)
     policy_id, policy = policy_of(config)
     made = advantages.make(config, run) if kind == "grpo" else None
-    every = _pairs(config, store, run) if made is None else made.rows
+    every = _pairs(config, store, run) if made is None else _sequences(config, store, run, made.rows)
     data = every.filter(pc.field("split") == TRAINED)
     elsewhere = every.num_rows - data.num_rows
     data = _limited(data, "task_id" if kind == "dpo" else "group_id", config.train.limit)
@@ -86,6 +86,8 @@ def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteratio
             cure = (
                 "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
             )
+        if config.export.evaluation:
+            cure += "; mind that questions in export.evaluation are left out"
         if elsewhere:
             cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test"
         raise NothingToLearnError(f"run {run!r} has nothing to train {kind} on: {cure}")
@@ -144,19 +146,32 @@ def _record(planned: TrainPlan, log: Path) -> None:
     policy_id, row = policy_of(config.model_copy(update={"model": model}))
     metrics = pq.read_table(log)
     metrics = metrics.append_column("job", pa.array([planned.job] * metrics.num_rows, pa.large_string()))
-    known = store.read("policies", planned.run, columns=["policy_id"])["policy_id"].to_pylist()
-    rows = [] if policy_id in known else [{"policy_id": policy_id, **row}]
+    shard = f"train-{planned.job}"
+    others = [p.stem.removeprefix("part-") for p in store.shards("policies", planned.run)]
+    known = [store.read("policies", planned.run, one)["policy_id"].to_pylist() for one in others if one != shard]
+    rows = [] if any(policy_id in some for some in known) else [{"policy_id": policy_id, **row}]
     for table, data in (("policies", schemas.TABLES["policies"].from_rows(rows)), ("training_log", metrics)):
-        store.write_shard(table, planned.run, f"train-{planned.job}", data, planned.job)
+        store.write_shard(table, planned.run, shard, data, planned.job)
 
 
 def _pairs(config: Config, store: Store, run: str) -> pa.Table:
     """The clean pairs of a run with their splits."""
     tasks = frame(store.read("tasks", run))
     section = config.export
-    known = [task.question for task in load_tasks(section.evaluation)[0]] if section.evaluation else []
-    kept = clean(frame(store.read("preferences", run).drop_columns("run_id")), tasks, evaluation=known).pairs
+    found = frame(store.read("preferences", run).drop_columns("run_id"))
+    kept = clean(found, tasks, evaluation=set_apart(config)).pairs
     return with_split(kept, tasks, validation=section.validation, test=section.test).to_arrow()
+
+
+def _sequences(config: Config, store: Store, run: str, rows: pa.Table) -> pa.Table:
+    """GRPO's rows without those whose question is set apart."""
+    asked = set_apart(config)
+    if not asked:
+        return rows
+    of = frame(store.read("trajectories", run, columns=["trajectory_id", "task_id"]))
+    tasks = frame(rows).select("trajectory_id").join(of, on="trajectory_id", how="left", maintain_order="left")
+    known = contaminated(questions_of(tasks["task_id"], frame(store.read("tasks", run))), asked)
+    return rows.filter(pa.array([not one for one in known], pa.bool_()))
 
 
 def _check_policy(

@@ -80,6 +80,27 @@ def load_tasks(
     return list(tasks.values()), rejects
 
 
+def load_questions(path: str, question: str = "question") -> list[str]:
+    """The questions of a file that must be kept apart; answers are not asked for.
+
+    `question` names the column, beside the usual names. UserError at the first row without one: what cannot be read
+    cannot be kept apart.
+    """
+    names = tuple(dict.fromkeys((question, *QUESTION_COLUMNS)))
+    found = []
+    for row in _rows(path, None, False):
+        if row.problem is not None or not isinstance(row.columns, dict):
+            raise UserError(
+                f"{row.source}:{row.line}: {row.problem or 'not an object with named columns'}; mend the row"
+            )
+        try:
+            text = row.columns[_column(row.columns, names, "question")]
+        except _BadRowError as error:
+            raise UserError(f"{row.source}:{row.line}: {error}; name its column by tasks.question") from None
+        found.append(str(text))
+    return found
+
+
 def _task(row: _Row, split: str | None, questions: tuple[str, ...], answers: tuple[str, ...]) -> Task | None:
     """The task of a row; None if the row belongs to another split. Raises _BadRowError."""
     if row.problem is not None:

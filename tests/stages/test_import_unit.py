@@ -145,8 +145,20 @@ def test_a_question_that_the_ranker_has_learned_from_is_read_by_value(
     monkeypatch.setattr(failures, "shipped", lambda: seen)
     run = import_logs.run(import_logs.plan(config, "messages", logs))
     (found,) = localized(config, run)
-    assert (found["localizer"], found["weights_fingerprint"]) == ("value_drop", None)
-    assert {one["prm"] for one in Store(config.store_root).read("steps", run).to_pylist()} == {"value_drop"}
+    assert (found["localizer"], found["weights_fingerprint"]) == ("learned_by_value", None)
+    assert {one["prm"] for one in Store(config.store_root).read("steps", run).to_pylist()} == {"learned_by_value"}
+
+
+def test_what_the_ranker_leaves_to_the_value_stands_beside_the_value_that_was_asked_for(
+    config: Config, logs: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(failures, "shipped", lambda: replace(shipped(), trained_on=frozenset({question_id("Why 2?")})))
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    localized(config, run)
+    asked = config.failures.model_copy(update={"localizer": "value_drop"})
+    found = localized(config.model_copy(update={"failures": asked}), run)
+    assert sorted(one["localizer"] for one in found) == ["learned_by_value", "value_drop"]
+    assert Store(config.store_root).verify(run) == []
 
 
 def test_many_logs_are_cut_into_shards(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

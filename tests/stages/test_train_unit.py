@@ -16,7 +16,7 @@ from test_sample_annotate_unit import annotate_all, configured, reply, sample_al
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.models import provenance
-from pipeline.stages import export, loop, train
+from pipeline.stages import advantages, export, loop, train
 from pipeline.store import Store
 from pipeline.training.job import Job
 
@@ -148,6 +148,42 @@ def test_dpo_gets_confirmed_pairs_alone(tmp_path: Path, engine: ScriptedEngine, 
     assert all(p["chosen_k"] == 4 and p["chosen_successes"] > p["rejected_successes"] for p in pairs)
     train.run(planned)
     assert jobs[0].kind == "dpo"
+
+
+@pytest.mark.parametrize("kind", ["grpo", "dpo"])
+def test_a_question_that_is_set_apart_is_not_trained_on(tmp_path: Path, engine: ScriptedEngine, kind: train.Kind):
+    config = mixed(tmp_path, engine)
+    fail(config)
+    (group,) = {r["task_id"] for r in read(config, "trajectories") if r["origin"] == "sampled" and not r["success"]}
+    (question,) = [t["question"] for t in read(config, "tasks") if t["task_id"] == group]
+
+    def apart(*rows: str) -> Config:
+        (tmp_path / "held.jsonl").write_text("\n".join(rows))
+        section = config.export.model_copy(update={"evaluation": str(tmp_path / "held.jsonl")})
+        return config.model_copy(update={"export": section})
+
+    whole = train.plan(config, "r", kind).data.num_rows
+    assert train.plan(apart(json.dumps({"question": "Who was it?"})), "r", kind).data.num_rows == whole
+    with pytest.raises(train.NothingToLearnError, match=r"in export\.evaluation"):
+        train.plan(apart(json.dumps({"question": question})), "r", kind)
+    with pytest.raises(UserError, match=r"held\.jsonl:1: no question"):
+        train.plan(apart(json.dumps({"task": question})), "r", kind)
+
+
+def test_the_same_training_into_a_second_folder_leaves_its_policy_in_the_run(
+    tmp_path: Path, engine: ScriptedEngine, jobs: list[Job]
+):
+    config = mixed(tmp_path, engine)
+    train.run(train.plan(config, "r", "grpo", tmp_path / "one"))
+    train.run(train.plan(config, "r", "grpo", tmp_path / "two"))
+    assert len(jobs) == 2
+    assert sorted(r["version"] for r in read(config, "policies")) == [0, 1]
+
+
+def test_advantages_of_outcomes_need_no_model(tmp_path: Path, engine: ScriptedEngine):
+    config = mixed(tmp_path, engine)
+    gone = config.model_copy(update={"model": config.model.model_copy(update={"path": str(tmp_path / "gone")})})
+    assert advantages.make(gone, "r").rows.num_rows == advantages.make(config, "r").rows.num_rows > 0
 
 
 def test_nothing_to_compare_says_what_to_do(tmp_path: Path, engine: ScriptedEngine):

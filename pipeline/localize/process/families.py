@@ -1,6 +1,6 @@
 """The checkers of solutions by name, each made of the process scores that it reads.
 
-Model, tokenizer and window are the configuration's; nothing is loaded before a case is judged or learned from. What one
+Model and tokenizer are the configuration's; nothing is loaded before a case is judged or learned from. What one
 family has measured of a solution, the next one takes over.
 """
 

@@ -7,10 +7,21 @@ special token that it spells out is broken up. Status: ours. Cost: linear.
 from __future__ import annotations
 
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 from pipeline.localize.case import Case
 from pipeline.teams.render import encode, harmless
+
+WINDOW = 2048
+"""Tokens that are read of a solution, where the model takes so many."""
+
+
+def window_of(model: Path) -> int:
+    """`WINDOW`, or the positions of a smaller model."""
+    from transformers import AutoConfig
+
+    return min(WINDOW, getattr(AutoConfig.from_pretrained(model), "max_position_embeddings", None) or WINDOW)
 
 
 def layout(tokenizer: Any, case: Case, window: int) -> tuple[list[int], list[tuple[int, int]]]:

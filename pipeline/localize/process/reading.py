@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.localize.case import Case
-from pipeline.localize.process.layout import layout
+from pipeline.localize.process.layout import layout, window_of
 
 Floats = NDArray[np.float64]
 COLUMNS = ("mean", "most", "entropy", "most_entropy", "excess", "mean_in_log", "largest_mean", "largest_most", "start")
-WINDOW = 2048
 
 
 class Reader:
@@ -31,6 +30,7 @@ class Reader:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
+        self._window = window_of(folder)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
@@ -46,7 +46,7 @@ class Reader:
     def _one(self, case: Case) -> Floats:
         import torch
 
-        ids, steps = layout(self._tokenizer, case, WINDOW)
+        ids, steps = layout(self._tokenizer, case, self._window)
         with torch.inference_mode():
             log_p = torch.log_softmax(self._model(torch.tensor([ids])).logits[0, :-1].float(), dim=-1)
             costs = -log_p.gather(1, torch.tensor(ids[1:])[:, None])[:, 0].double().numpy()

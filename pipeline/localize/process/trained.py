@@ -26,11 +26,10 @@ from pipeline.engines.pooling import TokenClassifier
 from pipeline.errors import UserError
 from pipeline.localize.case import Case
 from pipeline.localize.floors import labelled_place
-from pipeline.localize.process.layout import layout
+from pipeline.localize.process.layout import WINDOW, layout, window_of
 
 Floats = NDArray[np.float64]
 LABELS = ("right", "wrong")
-WINDOW = 2048
 RATE = 5e-5
 BATCH = 16
 WARM_UP = 0.1
@@ -38,9 +37,9 @@ SETTINGS = (WINDOW, RATE, BATCH, WARM_UP)
 _IGNORED = -100
 
 
-def example(tokenizer: Any, case: Case) -> dict[str, list[int]]:
+def example(tokenizer: Any, case: Case, window: int = WINDOW) -> dict[str, list[int]]:
     """Token ids, and labels at the last tokens of the steps up to the first wrong one."""
-    ids, spans = layout(tokenizer, case, WINDOW)
+    ids, spans = layout(tokenizer, case, window)
     wrong = labelled_place(case)
     until = len(spans) if wrong is None else wrong + 1
     labels = [_IGNORED] * len(ids)
@@ -68,6 +67,7 @@ def train(base: Path, cases: Sequence[Case], target: Path, *, rate: float = RATE
         raise UserError("a process model needs solutions with a known first wrong step or without any")
     set_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     names = dict(enumerate(LABELS))
     model = AutoModelForTokenClassification.from_pretrained(
         base, id2label=names, label2id={name: i for i, name in names.items()}, dtype=torch.float32
@@ -94,7 +94,7 @@ def train(base: Path, cases: Sequence[Case], target: Path, *, rate: float = RATE
             disable_tqdm=True,
         ),
         data_collator=DataCollatorForTokenClassification(tokenizer),
-        train_dataset=[example(tokenizer, case) for case in known],
+        train_dataset=[example(tokenizer, case, window_of(base)) for case in known],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
@@ -111,11 +111,12 @@ class ProcessModel:
         from transformers import AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._classifier = TokenClassifier(str(folder), max_model_len=WINDOW)
+        self._window = window_of(folder)
+        self._classifier = TokenClassifier(str(folder), max_model_len=self._window)
 
     def scores(self, cases: Sequence[Case], progress: Callable[[int], None] | None = None) -> dict[str, Floats]:
         """Log-odds that each step is wrong, (steps,), by case."""
-        laid = [layout(self._tokenizer, case, WINDOW - 1) for case in cases]
+        laid = [layout(self._tokenizer, case, self._window - 1) for case in cases]
         logits = self._classifier.logits([tuple(ids) for ids, _ in laid])
         if progress:
             progress(len(cases))
