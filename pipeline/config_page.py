@@ -34,13 +34,12 @@ def _section(title: str, model: Mapping[str, Any], schema: Mapping[str, Any]) ->
     inner = []
     for key, field in model["properties"].items():
         meaning = " ".join(field.get("description", "").split())
-        default = (
-            "" if key in model.get("required", ()) else f"`{json.dumps(field.get('default'), ensure_ascii=False)}`"
-        )
+        default = field.get("default")
+        shown = "" if default is None else f"`{json.dumps(default, ensure_ascii=False)}`"
         found = _definition(schema, field)
         if found:
             inner.append((NAMED[key], found))
-        yield f"| `{key}` | {NAMED[key] if found else _value(field)} | {default} | {meaning} |"
+        yield f"| `{key}` | {NAMED[key] if found else _value(field)} | {shown} | {meaning} |"
     yield ""
     for name, found in inner:
         if "solo" not in name:

@@ -9,12 +9,10 @@ from typing import Any, TypeAlias
 import polars as pl
 import pyarrow as pa
 
-from pipeline.errors import WorkError
 from pipeline.export.formats import CONFIGS, KTO, SPLITS, STEPWISE
 from pipeline.export.stepwise import stepwise
-from pipeline.failures.hygiene import clean, length_bias, questions_of, with_split
+from pipeline.failures.hygiene import apart, clean, length_bias, of_task, questions_of, with_split
 from pipeline.failures.pairs import fates
-from pipeline.failures.split import contaminated
 from pipeline.ids import digest
 from schemas import TABLES
 
@@ -61,9 +59,9 @@ def data_sets(
         given["localizations"], given["messages"], given["trajectories"], given["steps"], successes=successes
     )
     graded = _with_prompt(labelled.rows, tasks)
-    graded, graded_known = _apart(graded, tasks, asked)
-    rows = _of_task(given["train_rows"].unique("row_id"), given["trajectories"])
-    rows, rows_known = _apart(rows, tasks, asked)
+    graded, graded_known = apart(graded, tasks, asked)
+    rows = of_task(given["train_rows"].unique("row_id"), given["trajectories"])
+    rows, rows_known = apart(rows, tasks, asked)
     frames = {
         "preference": preference,
         "kto": single,
@@ -129,22 +127,6 @@ def _with_prompt(rows: list[dict[str, Any]], tasks: pl.DataFrame) -> pl.DataFram
     empty = pl.DataFrame(STEPWISE.empty())
     frame = pl.DataFrame(rows, schema={name: empty.schema[name] for name in empty.columns if name != "prompt"})
     return frame.with_columns(questions_of(frame["task_id"], tasks).alias("prompt")).select(empty.columns)
-
-
-def _of_task(rows: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
-    """`rows` with the task of their rollout."""
-    found = rows.join(
-        trajectories.select("trajectory_id", "task_id").unique("trajectory_id"), on="trajectory_id", how="left"
-    )
-    if orphans := found.filter(pl.col("task_id").is_null())["trajectory_id"].to_list():
-        raise WorkError(f"train_rows: trajectory {orphans[0]} is not there: export it with the run that sampled it")
-    return found
-
-
-def _apart(rows: pl.DataFrame, tasks: pl.DataFrame, evaluation: list[str]) -> tuple[pl.DataFrame, int]:
-    """`rows` without those whose question is in the evaluation set, and how many these were."""
-    known = pl.Series(contaminated(questions_of(rows["task_id"], tasks), evaluation), dtype=pl.Boolean)
-    return rows.filter(~known), int(known.sum())
 
 
 def _questions(*frames: pl.DataFrame) -> dict[str, int]:

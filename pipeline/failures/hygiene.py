@@ -106,6 +106,21 @@ def questions_of(task_ids: pl.Series, tasks: pl.DataFrame) -> pl.Series:
     return found["question"]
 
 
+def of_task(rows: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:
+    """Training rows with the task of their rollout. Raises WorkError for a rollout that is not in `trajectories`."""
+    known = trajectories.select("trajectory_id", "task_id").unique("trajectory_id")
+    found = rows.join(known, on="trajectory_id", how="left", maintain_order="left")
+    if orphans := found.filter(pl.col("task_id").is_null())["trajectory_id"].to_list():
+        raise WorkError(f"train_rows: trajectory {orphans[0]} is not there: export it with the run that sampled it")
+    return found
+
+
+def apart(rows: pl.DataFrame, tasks: pl.DataFrame, evaluation: Iterable[str]) -> tuple[pl.DataFrame, int]:
+    """`rows` (with a task_id) without those whose question is in the evaluation set, and how many these were."""
+    known = pl.Series(contaminated(questions_of(rows["task_id"], tasks), evaluation), dtype=pl.Boolean)
+    return rows.filter(~known), int(known.sum())
+
+
 def with_split(rows: pl.DataFrame, tasks: pl.DataFrame, *, validation: float, test: float) -> pl.DataFrame:
     """`rows` (with a task_id) with their `split` set by question: all rows of a question are on one side."""
     sides = split_of(questions_of(rows["task_id"], tasks), validation, test)

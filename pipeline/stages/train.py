@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 import schemas
 from pipeline.config import Config
 from pipeline.errors import UserError, WorkError
-from pipeline.failures.hygiene import clean, questions_of, with_split
-from pipeline.failures.split import contaminated
+from pipeline.failures.hygiene import apart, clean, of_task, with_split
 from pipeline.ids import digest
 from pipeline.models import PROVENANCE, provenance, resolve_model
 from pipeline.stages import advantages
@@ -168,10 +167,9 @@ def _sequences(config: Config, store: Store, run: str, rows: pa.Table) -> pa.Tab
     asked = set_apart(config)
     if not asked:
         return rows
-    of = frame(store.read("trajectories", run, columns=["trajectory_id", "task_id"]))
-    tasks = frame(rows).select("trajectory_id").join(of, on="trajectory_id", how="left", maintain_order="left")
-    known = contaminated(questions_of(tasks["task_id"], frame(store.read("tasks", run))), asked)
-    return rows.filter(pa.array([not one for one in known], pa.bool_()))
+    rollouts = frame(store.read("trajectories", run, columns=["trajectory_id", "task_id"]))
+    kept, _ = apart(of_task(frame(rows), rollouts), frame(store.read("tasks", run)), asked)
+    return schemas.TABLES["train_rows"].conform(kept.drop("task_id").to_arrow())
 
 
 def _check_policy(

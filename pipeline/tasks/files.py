@@ -89,35 +89,23 @@ def load_questions(path: str, question: str = "question") -> list[str]:
     names = tuple(dict.fromkeys((question, *QUESTION_COLUMNS)))
     found = []
     for row in _rows(path, None, False):
-        if row.problem is not None or not isinstance(row.columns, dict):
-            raise UserError(
-                f"{row.source}:{row.line}: {row.problem or 'not an object with named columns'}; mend the row"
-            )
         try:
-            text = row.columns[_column(row.columns, names, "question")]
+            found.append(_question(_columns(row), names)[1])
         except _BadRowError as error:
-            raise UserError(f"{row.source}:{row.line}: {error}; name its column by tasks.question") from None
-        found.append(str(text))
+            raise UserError(f"{row.source}:{row.line}: {error}; mend the row, or set tasks.question") from None
+    if not found:
+        raise UserError(f"{path}: it holds no row")
     return found
 
 
 def _task(row: _Row, split: str | None, questions: tuple[str, ...], answers: tuple[str, ...]) -> Task | None:
     """The task of a row; None if the row belongs to another split. Raises _BadRowError."""
-    if row.problem is not None:
-        raise _BadRowError(row.problem)
-    columns = row.columns
-    if not isinstance(columns, dict):
-        raise _BadRowError(f"a row must be an object with named columns, not {type(columns).__name__}")
+    columns = _columns(row)
     own_split = columns.get("split")
     if split is not None and isinstance(own_split, str) and own_split != split:
         return None
-    asked = _column(columns, questions, "question")
+    asked, text = _question(columns, questions)
     answered = _column(columns, answers, "answer")
-    text = columns[asked]
-    if not isinstance(text, str):
-        raise _BadRowError(f"question in {asked!r} is {type(text).__name__}, not text")
-    if not text.strip():
-        raise _BadRowError(f"empty question in {asked!r}")
     references = _references(columns[answered])
     if not references:
         raise _BadRowError(f"no answer in {answered!r}")
@@ -125,7 +113,26 @@ def _task(row: _Row, split: str | None, questions: tuple[str, ...], answers: tup
     taken = {asked, answered, "split", "meta", "task_id", "source"}
     meta |= {name: value for name, value in columns.items() if name not in taken and not isinstance(value, bytes)}
     named = own_split if isinstance(own_split, str) and own_split else None
-    return make_task(text.strip(), references, source=row.source, split=split or named or "all", meta=meta)
+    return make_task(text, references, source=row.source, split=split or named or "all", meta=meta)
+
+
+def _columns(row: _Row) -> dict[str, Any]:
+    if row.problem is not None:
+        raise _BadRowError(row.problem)
+    if not isinstance(row.columns, dict):
+        raise _BadRowError(f"a row must be an object with named columns, not {type(row.columns).__name__}")
+    return row.columns
+
+
+def _question(columns: dict[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
+    """The column of the question, and the question."""
+    asked = _column(columns, names, "question")
+    text = columns[asked]
+    if not isinstance(text, str):
+        raise _BadRowError(f"question in {asked!r} is {type(text).__name__}, not text")
+    if not text.strip():
+        raise _BadRowError(f"empty question in {asked!r}")
+    return asked, text.strip()
 
 
 def _column(columns: dict[str, Any], names: tuple[str, ...], what: str) -> str:

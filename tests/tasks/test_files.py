@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.errors import UserError
 from pipeline.tasks import load_tasks
+from pipeline.tasks.files import load_questions
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
 
@@ -155,3 +156,23 @@ def test_gsm8k_as_published():
     assert len(tasks) + len(rejects) == 300
     assert tasks[0].references == ("18",)
     assert all("," not in task.references[0] for task in tasks)
+
+
+def test_questions_alone_need_no_answers_and_may_name_their_column(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", [{"question": " q? "}, {"input": "r?"}, {"problem": "s?", "answer": 1}])
+    assert load_questions(path, "input") == ["q?", "r?", "s?"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"question": "q"}, {"question": None}], r"a\.jsonl:2: question in 'question' is NoneType, not text"),
+        ([{"question": "q"}, {"question": " "}], r"a\.jsonl:2: empty question"),
+        ([{"question": "q"}, "{"], r"a\.jsonl:2: not JSON"),
+        ([["q"]], r"a\.jsonl:1: a row must be an object"),
+        ([], r"a\.jsonl: it holds no row"),
+    ],
+)
+def test_a_question_that_cannot_be_read_is_never_passed_over(tmp_path, rows, said):
+    with pytest.raises(UserError, match=said):
+        load_questions(jsonl(tmp_path / "a.jsonl", rows))
