@@ -42,8 +42,9 @@ class ModelConfig(_Section):
     gpu_memory: float = Field(0.5, gt=0, le=1)
     """Share of a GPU's memory that the sampler keeps; a trainer beside it (`loop`) needs the rest."""
     sync_tolerance: float | None = Field(None, gt=0)
-    """After new weights were put into the engine: the largest difference (nats a token) to the checkpoint's own
-    log-probabilities, beyond which the work stops. By default 0.01 in float32, else 0.1."""
+    """New weights in a running engine are compared with the checkpoint's, number by number. Then a few fixed tokens are
+    scored: the work stops where they differ from plain transformers by more than this (nats per token, rms). By
+    default three times as much as they did on the engine's first weights."""
 
 
 class TasksConfig(_Section):
@@ -214,6 +215,9 @@ class TrainConfig(_Section):
     """Clip range of the ratio, below."""
     epsilon_high: float | None = Field(None, gt=0)
     """Clip range above; as below where it is not given."""
+    importance_cap: float = Field(2.0, ge=0)
+    """GRPO: ratios start from the trainer's own log-probabilities, and a token that the sampler gave another one (in
+    bfloat16, say) counts by their ratio, at most this. 0: ratios start from the sampler's, one forward pass less."""
     loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = "dapo"
     """How token losses are averaged (names as in TRL)."""
     ratio: Literal["token", "sequence"] = "token"

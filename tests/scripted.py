@@ -51,6 +51,7 @@ class ScriptedEngine:
     reply: Callable[[str], str] = lambda prompt: ""
     log_p: Callable[[str, str], float] = hashed_log_p
     max_model_len: int = 100_000
+    dtype: str = "float32"
     fingerprint: str = "scripted"
     tokenizer: Any = field(default_factory=ByteTokenizer)
     rounds: list[list[SampleRequest]] = field(default_factory=list)
@@ -79,6 +80,10 @@ class ScriptedEngine:
         self.loaded.append(model)
         self.resets += 1
         self.fingerprint = f"scripted {model.name}"
+
+    def unequal_weights(self, model: Path) -> list[str]:
+        """A script has no weights that could be wrong."""
+        return []
 
     def _write(self, request: SampleRequest) -> Sample:
         prompt = decoded(request.prompt_ids)

@@ -60,6 +60,8 @@ class Engine(Protocol):
 
     tokenizer: Any
     max_model_len: int
+    dtype: str
+    """Arithmetic, by torch's name: float32, bfloat16, ..."""
     fingerprint: str
     """Names weights, tokenizer and dtype: whatever changes the numbers."""
 
@@ -80,6 +82,10 @@ class Engine(Protocol):
 
         The tokenizer stays, cached prefixes are forgotten, `fingerprint` names the new weights. Raises UserError, and
         leaves the engine as it was, when the folder is no checkpoint or one of another architecture. That the right
-        weights are there is for `pipeline.engines.sync.check` to prove.
+        weights are there is for `pipeline.engines.sync` to prove.
         """
+        ...
+
+    def unequal_weights(self, model: Path) -> list[str]:
+        """Names of the tensors that the engine computes with and that are not the checkpoint's, rounded to `dtype`."""
         ...

@@ -38,7 +38,7 @@ class ReferenceEngine:
         from transformers import AutoTokenizer
 
         self.tokenizer = AutoTokenizer.from_pretrained(model)
-        self._dtype = dtype
+        self.dtype = dtype
         self._layout = read_layout(model)
         self._model = load(model, dtype)
         self.max_model_len = max_model_len
@@ -64,8 +64,13 @@ class ReferenceEngine:
     def load_weights(self, model: Path) -> None:
         """Another checkpoint in the place of this one; the tokenizer stays."""
         self._layout.refuse(model, read_layout(model))
-        self._model = load(model, self._dtype)
-        self.fingerprint = digest([fingerprint(model)[0], self._tokenizer_digest, self._dtype])
+        self._model = load(model, self.dtype)
+        self.fingerprint = digest([fingerprint(model)[0], self._tokenizer_digest, self.dtype])
+
+    def unequal_weights(self, model: Path) -> list[str]:
+        """Compared by name with the checkpoint, read again."""
+        held = dict(self._model.named_parameters())
+        return [name for name, right in load(model, self.dtype).named_parameters() if not held[name].equal(right)]
 
     def _sample_one(self, request: SampleRequest) -> Sample:
         import torch

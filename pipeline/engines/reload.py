@@ -9,23 +9,29 @@ from typing import Any
 from pipeline.errors import UserError
 from pipeline.models import shape_of
 
-EXTENSION = "pipeline.engines.reload.RepackOutputLayer"
-"""`worker_extension_cls` of an engine on a CPU."""
+EXTENSION = "pipeline.engines.reload.WeightsExtension"
+"""`worker_extension_cls` of every engine."""
 
 
-class RepackOutputLayer:
-    """Worker extension for a CPU, where vLLM 0.32 reloads a model with tied embeddings wrongly and silently.
-
-    On a CPU every linear layer multiplies by a packed copy of its weight. `reload_weights` packs a layer again when
-    the checkpoint brings its weight. An output layer that is tied to the input embedding has no weight in the
-    checkpoint: it shares the embedding's new one, and goes on multiplying by the old copy. Log-probabilities then
-    match neither policy. Packing the output layer once more makes them right and costs nothing at any other time.
-    """
+class WeightsExtension:
+    """What vLLM's worker can do beside its own. The methods' names must be new to it."""
 
     model_runner: Any
+    vllm_config: Any
+
+    def unequal_weights(self, folder: str) -> list[str]:
+        """Names of the worker's tensors that are not those of the checkpoint in `folder`; none is right."""
+        from pipeline.engines.proof import unequal_weights
+
+        return unequal_weights(self.model_runner.get_model(), self.vllm_config, Path(folder))
 
     def repack_output_layer(self) -> None:
-        """Pack the weight that the output layer holds now. The method's name must be new to vLLM's worker."""
+        """On a CPU: pack the weight that the output layer holds now.
+
+        On a CPU every linear layer multiplies by a packed copy of its weight. vLLM 0.32 packs a layer again when the
+        checkpoint brings its weight. An output layer that is tied to the input embedding has no weight in the
+        checkpoint: it shares the embedding's new one, and would go on multiplying by the old copy, silently.
+        """
         from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
         for layer in self.model_runner.get_model().modules():

@@ -1,4 +1,4 @@
-"""Proof that an engine holds a checkpoint's weights: fixed tokens, scored by it and by plain transformers."""
+"""New weights for a running engine: loaded, and proved to be the checkpoint's before anything is asked of them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.base import Engine, Score, ScoreRequest
+from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.errors import WorkError
 
 TOKENS = 60
 """Length at which a sequence is cut: with the token that vLLM adds it fits into every context window."""
-MEASURABLE = 1e-4
-"""Nats a token: two checkpoints that differ by less everywhere are not told apart."""
-_CERTAIN = 8.0
-"""So many standard errors must lie between the old and the new weights before the engine is said to hold the old."""
+SLACK = 3.0
+"""The engine's answers may differ from the checkpoint's by this multiple of its rounding on its first weights."""
+EXACT = 1e-4
+"""Nats per token (rms) that float32 arithmetic may differ by in another order of summation."""
+COARSE = 0.2
+"""Nats per token (rms) allowed where the engine's own rounding could not be measured."""
+_CURE = "nothing was sampled with them; start again"
 _TEXTS = (
     "Question: Mara has 12 apples and buys 3 bags of 8 apples each. How many apples does she have now?\n"
     "Answer: 3 bags of 8 apples are 24 apples, and 12 + 24 = 36. The answer is 36.",
@@ -40,8 +43,8 @@ class Probe:
 
     @property
     def requests(self) -> list[ScoreRequest]:
-        """One request a sequence."""
-        return [ScoreRequest(one[:1], one[1:]) for one in self.ids]
+        """One request per sequence."""
+        return [ScoreRequest(sequence[:1], sequence[1:]) for sequence in self.ids]
 
 
 def probe(tokenizer: Any) -> Probe:
@@ -49,69 +52,59 @@ def probe(tokenizer: Any) -> Probe:
     return Probe(tuple(tuple(ids[:TOKENS]) for ids in tokenizer(list(_TEXTS))["input_ids"]))
 
 
-def trainer_logps(model: Path, fixed: Probe) -> list[list[float]]:
-    """Log-probabilities (nats) of the probe's tokens by the checkpoint `model`, one list a sequence.
+def prove_weights(engine: Engine, model: Path) -> None:
+    """WorkError unless every weight that `engine` computes with is the checkpoint's, in the engine's dtype."""
+    unequal = engine.unequal_weights(model)
+    if unequal:
+        more = f" and {len(unequal) - 1} more" if len(unequal) > 1 else ""
+        raise WorkError(f"weights in vLLM are not those of {model}: {unequal[0]}{more}; {_CURE}")
 
-    Plain transformers in float32, one sequence at a time; the model is freed before this returns.
+
+def replace_weights(engine: Engine, model: Path, rounding: float | None, tolerance: float | None = None) -> None:
+    """Load the checkpoint `model` into `engine`. Raises WorkError where it then is not what the engine computes with.
+
+    The proof is the weights: compared number by number, exact in any dtype. What the engine says of a few fixed tokens
+    is a second look, at what weights cannot show (a stale cache or graph): it may differ from plain transformers by
+    `SLACK` times `rounding`, what `rounding_of` measured on weights known to be right, or by `tolerance` where given
+    (nats per token, rms).
+
+    Cost: `Engine.unequal_weights`, and one forward pass of plain transformers over 170 tokens.
+    """
+    engine.load_weights(model)
+    prove_weights(engine, model)
+    allowed = tolerance or (COARSE if rounding is None else max(EXACT, SLACK * rounding))
+    found = rounding_of(engine, model)
+    if not found <= allowed:
+        raise WorkError(
+            f"vLLM holds the weights of {model} and does not compute with them: log-probabilities differ by rms "
+            f"{found:.3g} nats per token (at most {allowed:.3g} by rounding); {_CURE}"
+        )
+
+
+def rounding_of(engine: Engine, model: Path) -> float:
+    """Root mean square difference (nats per token) between `engine` and plain transformers on the probe.
+
+    transformers computes in float32 with the checkpoint's weights as the engine's dtype rounds them, so that what is
+    left is the engine's arithmetic.
+    """
+    fixed = probe(engine.tokenizer)
+    said = _flat([score.logprobs for score in engine.score(fixed.requests)])
+    return float(np.sqrt(np.mean((said - _flat(reference_logps(model, fixed, engine.dtype))) ** 2)))
+
+
+def reference_logps(model: Path, fixed: Probe, dtype: str = "float32") -> list[list[float]]:
+    """Log-probabilities (nats) of the probe's tokens by the checkpoint `model`, one list per sequence.
+
+    Plain transformers in float32, with weights rounded to `dtype`, one sequence at a time; freed before this returns.
     """
     from pipeline.engines.reference import load, target_logprobs
 
-    loaded = load(model)
+    loaded = load(model, dtype).float()
     values = [target_logprobs(loaded, request) for request in fixed.requests]
     del loaded
     gc.collect()
     return values
 
 
-def check(engine: Engine, model: Path, fixed: Probe, tolerance: float, before: Path | None = None) -> float:
-    """The largest difference (nats a token) between `engine` and the checkpoint `model` on the probe.
-
-    Raises WorkError when it is above `tolerance` or not a number. After a small update the old weights too may pass
-    that: with `before`, the checkpoint that the engine held until then, it must also lie nearer to the new one than
-    to the old one, wherever the two differ by more than `MEASURABLE` and by more than the engine's own rounding
-    blurs (which float32 never does, and bfloat16 does after a small update).
-
-    Cost: one forward pass of plain transformers over the probe, two with `before`.
-    """
-    new = _flat(trainer_logps(model, fixed))
-    if not np.isfinite(new).all():
-        raise WorkError(f"{model}: the checkpoint's own log-probabilities are not finite; its training has diverged")
-    ours = _flat([score.logprobs for score in engine.score(fixed.requests)])
-    worst = float(np.abs(ours - new).max())
-    wrong = f"weights in vLLM are not those of {model}"
-    cure = "nothing was sampled with them; start again"
-    if not worst <= tolerance:
-        raise WorkError(
-            f"{wrong}: log-probabilities differ by {worst:.3g} nats a token (tolerance {tolerance:g}); {cure}"
-        )
-    if before is not None and _stale(ours, new, _flat(trainer_logps(before, fixed))):
-        raise WorkError(f"{wrong}: log-probabilities are nearer to those of {before}, which it held before; {cure}")
-    return worst
-
-
-def check_moved(engine: Engine, model: Path, fixed: Probe, old: Sequence[Score]) -> None:
-    """WorkError where the engine says of the probe exactly what it said before other weights were loaded.
-
-    In bfloat16 a small update lies within the rounding that `check` allows; that nothing at all has changed does not.
-    """
-    now = engine.score(fixed.requests)
-    if [score.logprobs for score in now] == [score.logprobs for score in old]:
-        raise WorkError(
-            f"the weights of {model} were loaded into the engine, and its log-probabilities stayed the same"
-        )
-
-
-def _stale(ours: NDArray[np.float64], new: NDArray[np.float64], old: NDArray[np.float64]) -> bool:
-    """Whether `ours` lies nearer to `old` than to `new`, and rounding alone cannot have brought it there.
-
-    Rounding of size s a token moves n tokens' position on the line from old to new by about s, whatever n; the two
-    ends are |new - old| apart. Where that is many s, the nearer end is the right one.
-    """
-    step = np.abs(new - old)
-    far, near = float(np.linalg.norm(ours - old)), float(np.linalg.norm(ours - new))
-    rounding = min(far, near) / np.sqrt(len(ours))
-    return bool(step.max() > MEASURABLE and np.linalg.norm(step) > _CERTAIN * rounding and far < near)
-
-
 def _flat(values: Sequence[Sequence[float]]) -> NDArray[np.float64]:
-    return np.array([value for one in values for value in one], dtype=np.float64)
+    return np.array([value for sequence in values for value in sequence], dtype=np.float64)

@@ -28,7 +28,6 @@ _CPU_OPTIONS = {
     "enforce_eager": True,
     # A prompt cut in two makes vLLM 0.32 rewind its request's random generator, which a CPU generator cannot do.
     "enable_chunked_prefill": False,
-    "worker_extension_cls": EXTENSION,
 }
 
 
@@ -53,8 +52,10 @@ class VllmEngine:
             gpu_memory=gpu_memory,
             enable_prefix_caching=True,
             logprobs_mode="processed_logprobs",
+            worker_extension_cls=EXTENSION,
         )
-        self.dtype = dtype
+        self._asked_dtype = dtype
+        self.dtype = str(self._llm.llm_engine.vllm_config.model_config.dtype).removeprefix("torch.")
         self.tokenizer = self._llm.get_tokenizer()
         self.max_model_len = max_model_len
         cache = self._llm.llm_engine.vllm_config.cache_config
@@ -125,7 +126,13 @@ class VllmEngine:
         if self._on_cpu:
             self._llm.collective_rpc("repack_output_layer")
         self.reset_prefix_cache()
-        self.fingerprint = digest([weights, self._tokenizer_digest, self.dtype])
+        self.fingerprint = digest([weights, self._tokenizer_digest, self._asked_dtype])
+
+    def unequal_weights(self, model: Path) -> list[str]:
+        """Compared inside the worker, number by number (`pipeline.engines.proof`)."""
+        with _silent():
+            found = self._llm.collective_rpc("unequal_weights", args=(str(model),))
+        return list(dict.fromkeys(name for worker in found for name in worker))
 
     def _warm(self, prefixes: Sequence[Ids]) -> dict[Ids, int]:
         """Compute the full blocks of some prefixes into the cache, each once: tokens computed, by head."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.config import Config, ModelConfig
 from pipeline.engines.base import Engine
 from pipeline.ids import digest
-from pipeline.models import fingerprint, resolve_dtype, resolve_model, shape_of
+from pipeline.models import fingerprint, resolve_model, shape_of
 from pipeline.tasks.files import load_questions
 
 ALGORITHM_VERSION = 1
@@ -72,6 +72,8 @@ class _Running:
     path: Path
     holds: str | None
     """Digest of the weights; None after a load that failed."""
+    rounding: float | None = None
+    """Of the engine's arithmetic (nats per token, rms), measured on weights known to be right."""
 
 
 _running: list[_Running] = []
@@ -81,9 +83,8 @@ _guard = Lock()
 def engine_for(model: ModelConfig, data_root: Path) -> Engine:
     """The engine of this process, started at its first use.
 
-    Other weights of the same architecture and tokenizer are loaded into it, and what it then says of some fixed tokens
-    is compared with the checkpoint's own log-probabilities: WorkError where they differ. Another architecture,
-    tokenizer or context window gets an engine of its own.
+    Other weights of the same architecture and tokenizer are loaded into it and proved to be there: WorkError where
+    they are not. Another architecture, tokenizer or context window gets an engine of its own.
     """
     path = resolve_model(model.path, data_root=data_root, hub=model.hub).absolute()
     weights, tokenizer = fingerprint(path)
@@ -103,17 +104,21 @@ def engine_for(model: ModelConfig, data_root: Path) -> Engine:
             running = _Running(key, engine, path, weights)
             _running.append(running)
         elif running.holds != weights:
-            from pipeline.engines.sync import check, check_moved, probe
-
-            before, running.holds = running.path if running.holds else None, None
-            fixed = probe(running.engine.tokenizer)
-            old = running.engine.score(fixed.requests)
-            running.engine.load_weights(path)
-            check_moved(running.engine, path, fixed, old)
-            tolerance = model.sync_tolerance or (0.01 if resolve_dtype(model.dtype) == "float32" else 0.1)
-            check(running.engine, path, fixed, tolerance, before=before)
-            running.path, running.holds = path, weights
+            _replace(running, path, weights, model.sync_tolerance)
         return running.engine
+
+
+def _replace(running: _Running, path: Path, weights: str, tolerance: float | None) -> None:
+    """Other weights for the engine, proved; its rounding is measured first, while it still holds its first ones."""
+    from pipeline.engines.sync import prove_weights, replace_weights, rounding_of
+
+    engine, held = running.engine, running.path
+    if running.rounding is None and held.is_dir() and fingerprint(held)[0] == running.holds:
+        prove_weights(engine, held)
+        running.rounding = rounding_of(engine, held)
+    running.holds = None
+    replace_weights(engine, path, running.rounding, tolerance)
+    running.path, running.holds = path, weights
 
 
 def tokenizer_for(model: ModelConfig, data_root: Path) -> Any:

@@ -120,12 +120,18 @@ def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
 
 
 def prepare(plan: SamplePlan) -> None:
-    """Write the run's manifest, tasks, policy and rejects; refuse a run whose configuration was another."""
+    """Write the run's manifest, tasks, policy and rejects; refuse a run whose configuration was another.
+
+    The engine is started first: where that fails, no run is left behind in which nothing was sampled.
+    """
     config, store = plan.config, Store(plan.config.store_root)
     run = config.run_id
     shards = [shard.name for shard in plan.shards]
     told = config.model_dump(mode="json")
     manifest = {"kind": "sample", "spec": plan.spec, "rules": plan.rules, "shards": shards, "config": told}
+    refuse_other(store, run, manifest)
+    if plan.pending:
+        engine_for(config.model, config.data_root)
     claim(store, run, manifest)
     store.sweep(run)
     write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))
@@ -136,14 +142,19 @@ def prepare(plan: SamplePlan) -> None:
 
 def claim(store: Store, run: str, manifest: dict[str, Any]) -> None:
     """Bind the run's name to what it is made of; refuse a name that is bound to something else."""
+    refuse_other(store, run, manifest)
+    if not store.manifest(run):
+        store.write_manifest(run, manifest)
+
+
+def refuse_other(store: Store, run: str, manifest: dict[str, Any]) -> None:
+    """UserError where the run's name is bound to something else."""
     old = store.manifest(run)
     if old and old.get("spec") != manifest["spec"]:
         raise UserError(
             f"run {run!r} exists and was made from another configuration, tasks or logs; give this one a name of its "
             f"own (--set run.name=NAME), remove the old one (apportion runs remove {run}), or repeat it as it was"
         )
-    if not old:
-        store.write_manifest(run, manifest)
 
 
 def _files(documents: str | list[str]) -> list[str]:

@@ -192,7 +192,7 @@ def _check_policy(
 
 _NOT_FOR: dict[Kind, set[str]] = {
     "grpo": {"dpo_beta", "dpo_epochs", "margin"},
-    "dpo": {"dpo_epochs", "beta", "epsilon", "epsilon_high", "loss", "ratio"},
+    "dpo": {"dpo_epochs", "beta", "epsilon", "epsilon_high", "importance_cap", "loss", "ratio"},
 }
 """Keys of `train` that do not bear on a kind of training: a change there makes no other checkpoint."""
 

@@ -20,7 +20,7 @@ from pipeline.training.rows import Schedule, schedule
 from pipeline.training.shared_prefix import completion_logps
 
 _INTEGERS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask", "wanted")
-_NUMBERS = ("advantages", "old_per_token_logps")
+_NUMBERS = ("advantages", "old_per_token_logps", "sampler_logps")
 _REFERENCE = ("ref_per_token_logps",)
 
 
@@ -29,17 +29,24 @@ class SequenceTable:
     """The rows, the order in which they are computed, and what the loss needs to know of each optimizer batch.
 
     references: log-probabilities (T_row,) of the reference policy by row; empty without a KL.
+    starts: those of the trainer's own weights before the first step; empty where the sampler's are taken for them.
     """
 
     rows: pl.DataFrame
     plan: Schedule
     settings: TrainConfig
     references: dict[int, Tensor] = field(default_factory=dict)
+    starts: dict[int, Tensor] = field(default_factory=dict)
 
     def tokens(self, row: int) -> tuple[list[int], list[int], list[bool]]:
         """(prompt, completion, which completion tokens are trained) of a row."""
         values = self.rows.row(row, named=True)
         return values["prompt_ids"], values["completion_ids"], values["completion_mask"]
+
+    def has_signal(self, row: int) -> bool:
+        """Whether a trained token of the row has an advantage."""
+        values = self.rows.row(row, named=True)
+        return any(a for a, on in zip(values["advantages"], values["completion_mask"], strict=True) if on)
 
     def batch(self, slots: list[int]) -> dict[str, Tensor]:
         """What TRL's loss reads, for one micro batch. Prompts are padded left, all else right, (B, T)."""
@@ -77,8 +84,10 @@ class SequenceTable:
         trained = torch.tensor(values["completion_mask"])
         # What is not trained may hold anything in the table.
         advantages = torch.tensor([a if on else 0.0 for a, on in zip(values["advantages"], trained, strict=True)])
-        old = [o if on else 0.0 for o, on in zip(values["old_logprobs"], trained, strict=True)]
+        sampler = torch.tensor([o if on else 0.0 for o, on in zip(values["old_logprobs"], trained, strict=True)])
         wanted = trained & bool(self.settings.beta or advantages.any())
+        old = self.starts.get(row, sampler)
+        weights = (old - sampler).exp().clamp(max=self.settings.importance_cap) if row in self.starts else 1.0
         result = {
             "prompt_ids": prompt,
             "prompt_mask": torch.ones_like(prompt),
@@ -86,8 +95,9 @@ class SequenceTable:
             "completion_mask": torch.ones_like(completion),
             "tool_mask": trained.long(),
             "wanted": wanted.long(),
-            "advantages": advantages * values["loss_weight"],
-            "old_per_token_logps": torch.tensor(old) * wanted,
+            "advantages": advantages * values["loss_weight"] * weights,
+            "old_per_token_logps": old * wanted,
+            "sampler_logps": sampler * wanted,
         }
         if self.settings.beta:
             result["ref_per_token_logps"] = self.references[row] * trained
@@ -97,26 +107,31 @@ class SequenceTable:
 class TableGRPO(WarmUp, GRPOTrainer):  # type: ignore[misc]
     """Clipped policy gradient on `train_rows`.
 
-    With the sampler's log-probability o_t, ratio r_t = exp(log pi_t - o_t) and the row's weight w,
+    With the log-probability s_t as the sampler stored it, o_t the trainer's own before the first step, the ratio
+    r_t = exp(log pi_t - o_t), the row's weight w and c_t = w min(exp(o_t - s_t), importance_cap),
 
-        l_t = -min(r_t w A_t, clip(r_t, 1 - epsilon, 1 + epsilon_high) w A_t) + beta r_t (e^{d_t} - d_t - 1),
+        l_t = -min(r_t c_t A_t, clip(r_t, 1 - epsilon, 1 + epsilon_high) c_t A_t) + beta r_t (e^{d_t} - d_t - 1),
         d_t = log ref_t - log pi_t,
 
-    over trained tokens t. The r_t before the KL gives it the gradient of the reverse KL (2512.02556). With
-    `ratio = "sequence"`, r is exp of the row's mean of log pi_t - o_t (GSPO, 2507.18071), and the KL has no
-    factor r. One optimizer batch of rows i with n_i trained tokens averages l as
+    over trained tokens t. A sampler and a trainer that round differently (bfloat16 and float32: rms .05 nat per
+    token, the size of an update) would otherwise start with ratios beside 1 and clip at random; c_t is the truncated
+    importance weight of what was sampled by the one and is learned by the other. With `importance_cap = 0`, o_t is
+    s_t and c_t is w: one forward pass less. The r_t before the KL gives it the gradient of the reverse KL
+    (2512.02556). With `ratio = "sequence"`, r is exp of the row's mean of log pi_t - o_t (GSPO, 2507.18071), and the
+    KL has no factor r. One optimizer batch of rows i with n_i trained tokens averages l as
 
         dapo     sum l / sum n                                (DAPO, 2503.14476)
         grpo     mean over i of (sum l_i / n_i)               (GRPO, 2402.03300)
         dr_grpo  sum l / (rows x longest completion)          (Dr. GRPO, 2503.20783)
         bnpo     mean over micro batches of (sum l / sum n)   (2506.02864; depends on the micro batches)
 
-    Status: source, as TRL computes it. Ours: the weight multiplies the advantages and not the KL; the longest
-    completion is the table's, where Dr. GRPO takes the sampler's limit; padding does not count as rows. o_t stays
-    the sampler's over all epochs. The reference is the stored `ref_logprobs`, else the weights that training
-    starts from. Where beta is 0, a row whose advantages are all 0 counts in the averages but is not computed.
+    Status: source, as TRL computes it; recomputed o_t and truncated weights as in verl and TRL (cap 2 there too).
+    Ours: the weights multiply the advantages and not the KL; the longest completion is the table's, where Dr. GRPO
+    takes the sampler's limit; padding does not count as rows. o_t stays over all epochs. The reference is the stored
+    `ref_logprobs`, else the weights that training starts from. Where beta is 0, a row whose advantages are all 0
+    counts in the averages but is not computed.
 
-    Metrics of its own: `sampler_gap_mean` and `sampler_gap_max`, |log pi_t - o_t| in nat, at step 0 the plain
+    Metrics of its own: `sampler_gap_mean` and `sampler_gap_max`, |log pi_t - s_t| in nat, at step 0 the plain
     difference between trainer and sampler; `entropy` in nat over the computed tokens.
     """
 
@@ -139,7 +154,7 @@ class TableGRPO(WarmUp, GRPOTrainer):  # type: ignore[misc]
         self.warmup_share = table.settings.warmup
         self.table = table
         self._price = policy.price
-        self._wanted_BT = self._old_BT = torch.zeros(0, 0)
+        self._wanted_BT = self._sampler_BT = torch.zeros(0, 0)
         self._statistics: list[Tensor] = []
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -162,13 +177,13 @@ class TableGRPO(WarmUp, GRPOTrainer):  # type: ignore[misc]
             temperature=self.temperature,
             price=self._price,
         )
-        gap = (scores.logps.detach() - self._old_BT).abs() * self._wanted_BT
+        gap = (scores.logps.detach() - self._sampler_BT).abs() * self._wanted_BT
         sums = torch.stack([gap.sum(), scores.entropies.sum(), self._wanted_BT.sum(), gap.max()])
         self._statistics.append(self.accelerator.gather(sums[None]))
         return scores.logps, scores.entropies, None
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor]) -> Tensor:
-        self._wanted_BT, self._old_BT = inputs["wanted"].float(), inputs["old_per_token_logps"]
+        self._wanted_BT, self._sampler_BT = inputs["wanted"].float(), inputs["sampler_logps"]
         loss: Tensor = super()._compute_loss(model, inputs)
         return loss * inputs["padding_scale"]
 
@@ -230,9 +245,26 @@ def train_grpo(
     )
     table = SequenceTable(rows, plan, settings)
     trainer = TableGRPO(policy, table, args, recorder)
+    if settings.importance_cap:
+        table.starts.update(_logps_now(trainer, table, policy.price, _with_signal(table)))
     if settings.beta:
         table.references.update(_references(trainer, table, policy.price))
     trainer.train()
+
+
+def _with_signal(table: SequenceTable) -> list[int]:
+    """The rows of the table whose ratios enter the loss."""
+    if table.settings.beta:
+        return list(range(table.rows.height))
+    return [row for row in range(table.rows.height) if table.has_signal(row)]
+
+
+def _logps_now(trainer: TableGRPO, table: SequenceTable, price: int, rows: list[int]) -> dict[int, Tensor]:
+    """Log-probabilities of the weights as they are, for those of `rows` that this process computes."""
+    mine = set(table.plan.rows_of(trainer.accelerator.process_index))
+    chosen = [row for row in rows if row in mine]
+    sequences = [table.tokens(row) for row in chosen]
+    return dict(zip(chosen, fixed_logps(trainer, price, sequences, trainer.temperature), strict=True))
 
 
 def _references(trainer: TableGRPO, table: SequenceTable, price: int) -> dict[int, Tensor]:
@@ -240,7 +272,4 @@ def _references(trainer: TableGRPO, table: SequenceTable, price: int) -> dict[in
     stored = table.rows["ref_logprobs"] if "ref_logprobs" in table.rows.columns else pl.Series([None] * len(table.rows))
     mine = table.plan.rows_of(trainer.accelerator.process_index)
     result = {row: torch.tensor(stored[row].to_list()) for row in mine if stored[row] is not None}
-    missing = [row for row in mine if row not in result]
-    sequences = [table.tokens(row) for row in missing]
-    found = fixed_logps(trainer, price, sequences, trainer.temperature)
-    return result | dict(zip(missing, found, strict=True))
+    return result | _logps_now(trainer, table, price, [row for row in mine if row not in result])

@@ -103,10 +103,11 @@ def load_policy(model: str, lora_rank: int) -> Policy:
     from transformers.utils.logging import disable_progress_bar
 
     from pipeline.training.common import Policy
+    from pipeline.training.rounding import to_train_from
     from pipeline.training.shared_prefix import pair_price
 
     disable_progress_bar()
-    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    net = AutoModelForCausalLM.from_pretrained(to_train_from(Path(model)), dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(model)
     if lora_rank:
         from peft import LoraConfig, get_peft_model
@@ -140,11 +141,15 @@ def refuse_divergence(metrics: dict[tuple[int, str], float]) -> None:
 
 
 def _save(policy: Policy, job: Job) -> None:
-    """A plain checkpoint in float32 with the tokenizer's files as they were; adapters are merged and kept beside it.
+    """A plain checkpoint, of the dtype that training started from, with the tokenizer's files as they were.
+
+    Adapters are merged and kept beside it.
 
     It is written under another name and renamed, so that a folder called `out` is always whole.
     """
     from peft import PeftModel
+
+    from pipeline.training.rounding import dtype_of, save
 
     target = Path(job.out)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +160,7 @@ def _save(policy: Policy, job: Job) -> None:
     if isinstance(net, PeftModel):
         net.save_pretrained(str(part / "adapter"))
         net = net.merge_and_unload()
-    net.save_pretrained(part)
+    save(net, part, dtype_of(Path(job.model)), str(job.provenance.get("job", job.seed)))
     for file in sorted({file for pattern in _TOKENIZER_FILES for file in Path(job.model).glob(pattern)}):
         shutil.copy2(file, part / file.name)
     provenance = json.dumps(job.provenance, indent=2, ensure_ascii=False, sort_keys=True)

@@ -12,7 +12,7 @@ import pytest
 from scripted import ScriptedEngine, decoded
 
 from pipeline.config import Config, load_config
-from pipeline.errors import UserError
+from pipeline.errors import UserError, WorkError
 from pipeline.models import check_window
 from pipeline.stages import annotate, sample
 from pipeline.stages.common import watched
@@ -275,6 +275,23 @@ def test_another_configuration_of_the_same_name_is_refused_with_three_cures(tmp_
     assert "run 'r' exists and was made from another configuration" in line
     for cure in ("--set run.name=NAME", "apportion runs remove r", "repeat it as it was"):
         assert cure in line
+
+
+def test_an_engine_that_fails_leaves_no_run_behind_and_a_taken_name_starts_none(
+    tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(model: Any, data_root: Path) -> ScriptedEngine:
+        raise WorkError("weights in vLLM are not those of model")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sample, "engine_for", fails)
+        with pytest.raises(WorkError, match="not those of"):
+            sample_all(configured(tmp_path))
+        assert not Store(tmp_path / "data/runs").runs()
+    assert len(sample_all(configured(tmp_path))) == 4
+    monkeypatch.setattr(sample, "engine_for", fails)
+    with pytest.raises(UserError, match="was made from another configuration"):
+        sample_all(configured(tmp_path, sample={"group_size": 4}))
 
 
 def test_annotate_keys_may_change_under_the_same_name(tmp_path: Path, engine: ScriptedEngine):
