@@ -106,8 +106,8 @@ def load_policy(model: str, lora_rank: int) -> Policy:
     from pipeline.training.shared_prefix import pair_price
 
     disable_progress_bar()
-    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    net = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     if lora_rank:
         from peft import LoraConfig, get_peft_model
 

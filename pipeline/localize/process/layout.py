@@ -21,7 +21,8 @@ def window_of(model: Path) -> int:
     """`WINDOW`, or the positions of a smaller model."""
     from transformers import AutoConfig
 
-    return min(WINDOW, getattr(AutoConfig.from_pretrained(model), "max_position_embeddings", None) or WINDOW)
+    told = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    return min(WINDOW, getattr(told, "max_position_embeddings", None) or WINDOW)
 
 
 def layout(tokenizer: Any, case: Case, window: int) -> tuple[list[int], list[tuple[int, int]]]:
