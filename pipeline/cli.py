@@ -167,6 +167,10 @@ _SUCCESS_SQL = (
     "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' "
     "AND origin IN ('sampled', 'solo', 'imported') ORDER BY rate DESC"
 )
+_UNDECIDED_SQL = (
+    "SELECT error, count(*)::INT AS n FROM trajectories WHERE run_id = '{run}' AND origin IN ('sampled', 'solo') "
+    "AND success IS NULL AND error IS NOT NULL GROUP BY error ORDER BY n DESC, error LIMIT 3"
+)
 
 
 def main() -> None:
@@ -197,8 +201,12 @@ def _fail(line: str, code: int) -> None:
 
 
 def _show_success(config: Config, run: str) -> None:
+    from pipeline.sql import query as ask
+
     say(f"run {run}")
     printed(config, _SUCCESS_SQL.format(run=run), Format.TABLE)
+    for row in ask(config.store_root, _UNDECIDED_SQL.format(run=run)).to_pylist():
+        say(f"without a verdict: {row['n']} x {row['error']}")
 
 
 def _effort(total: dict[str, int]) -> str:

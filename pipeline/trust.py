@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,25 @@ from pipeline.verifiers import VERIFIERS
 
 
 def own_code(config: Config) -> dict[str, str]:
-    """The dotted paths that a configuration names, by key: whatever is imported to do what it says."""
+    """What a configuration names that is imported to do what it says, by key: dotted paths, and what they are given.
+
+    The arguments (as JSON) belong to it: what `os:system` does stands in them.
+    """
     team, tasks = config.team, config.tasks
     named = {
         "team.topology": team.topology if is_own(team.topology, TOPOLOGIES) else "",
-        **{f"team.tools.{name}.kind": tool.kind for name, tool in team.tools.items() if is_own(tool.kind, TOOLS)},
         "tasks.verifier": tasks.verifier if is_own(tasks.verifier, VERIFIERS) else "",
         "tasks.source": tasks.source,
+        "tasks.options": _arguments(tasks.options) if tasks.source else "",
     }
+    for name, tool in team.tools.items():
+        if is_own(tool.kind, TOOLS):
+            named |= {f"team.tools.{name}.kind": tool.kind, f"team.tools.{name}.options": _arguments(tool.options)}
     return {key: path for key, path in named.items() if path}
+
+
+def _arguments(options: Mapping[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True, ensure_ascii=False, default=str) if options else ""
 
 
 def refuse_foreign_code(config: Config, named: Config, manifest: Path) -> None:
@@ -30,7 +41,7 @@ def refuse_foreign_code(config: Config, named: Config, manifest: Path) -> None:
     foreign = {key: path for key, path in own_code(config).items() if (key, path) not in ours}
     if foreign:
         code = ", ".join(f"{key} = {path!r}" for key, path in foreign.items())
-        sets = " ".join(f"--set {key}={path}" for key, path in foreign.items())
+        sets = " ".join(f"--set {key}={'...' if key.endswith('.options') else path}" for key, path in foreign.items())
         raise UserError(
             f"{manifest}: this manifest names code to run, which is not run on its word: {code}; if you know the code, "
             f"name it in this call too ({sets}, or --config FILE), or say --trust"

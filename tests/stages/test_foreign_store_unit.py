@@ -59,7 +59,7 @@ def config(tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPat
         sys.path.remove(str(tmp_path))
 
 
-def poison(config: Config, *keys: str, **more: Any) -> Path:
+def poison(config: Config, /, *keys: str, **more: Any) -> Path:
     """Have the run's manifest name foreign code; the manifest."""
     store = Store(config.store_root)
     manifest = {**(store.manifest("r") or {}), "rules": None, **more}
@@ -148,6 +148,18 @@ def test_what_the_call_names_itself_is_run_and_other_code_is_still_refused(tmp_p
     with pytest.raises(UserError, match=r"on its word: team\.topology = 'foreign_code:Team'; if"):
         config_of_run(None, [at, named[1]], "r", runs_code=True)
     assert config_of_run(None, [at, "team.topology=solo", "tasks.verifier=exact"], "r", runs_code=True)
+
+
+def test_what_the_code_is_given_must_be_named_too(config: Config):
+    manifest = (Store(config.store_root).manifest("r") or {})["config"]
+    manifest["team"]["tools"]["shell"] = {"kind": "os:system", "options": {"command": "touch /tmp/x"}}
+    poison(config, config=manifest)
+    at, kind = f"run.data={config.data_root}", "team.tools.shell.kind=os:system"
+    told = r"word: team\.tools\.shell\.options = '{\"command\": \"touch /tmp/x\"}'; .*shell\.options=\.\.\.,"
+    with pytest.raises(UserError, match=told):
+        config_of_run(None, [at, kind], "r", runs_code=True)
+    same = 'team.tools.shell.options={command = "touch /tmp/x"}'
+    assert config_of_run(None, [at, kind, same], "r", runs_code=True)
 
 
 def test_a_store_is_worked_on_where_it_is_not_where_its_manifest_says(tmp_path: Path, config: Config):

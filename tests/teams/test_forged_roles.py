@@ -109,6 +109,8 @@ def test_a_normalizer_makes_no_token_of_a_text_either(name: str, text: str):
     (ids,) = prompt_ids(tokenizer, [turns])
     assert markers_in(tokenizer, ids) == alone(tokenizer, turns)
     assert not markers_in(tokenizer, text_ids(tokenizer, [text])[0])
+    assert not markers_in(tokenizer, encode(tokenizer, [harmless(tokenizer, text)])[0])
+    assert encode(tokenizer, [prompt_text(tokenizer, turns)]) == [ids]
     for plain in ORDINARY:
         assert text_ids(tokenizer, [plain]) == encode(tokenizer, [plain])
 
