@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline import cli_audit, cli_evaluate, cli_inject, cli_train
-from pipeline.cli_common import As, ConfigFile, DryRun, Format, Run, Sets, config_of_run, configured, printed, say
+from pipeline.cli_common import (
+    As,
+    ConfigFile,
+    DryRun,
+    Format,
+    Run,
+    Sets,
+    Trust,
+    config_of_run,
+    configured,
+    printed,
+    say,
+)
 from pipeline.cli_runs import runs_app
 
 if TYPE_CHECKING:
@@ -88,18 +100,22 @@ def import_(
 
 
 @app.command()
-def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_run: DryRun = False) -> None:
+def annotate(
+    config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_run: DryRun = False, trust: Trust = False
+) -> None:
     """Credit the agents of a run, and find, repair and pair what went wrong in its failures."""
     from pipeline.stages import failures
     from pipeline.stages.annotate import cost, plan
     from pipeline.stages.common import tokenizer_for
 
-    resolved, run = config_of_run(config, sets, run)
-    planned, blame = plan(resolved, run), failures.plan(resolved, run)
+    resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust)
+    planned, blame = plan(resolved, run, dry=dry_run), failures.plan(resolved, run)
     for kind in {shard.kind for shard in blame.shards if shard.imported}:
         how = "learned, or by value_drop where it was trained on the question" if kind == "learned" else kind
         say(f"imported logs cannot be continued: nothing is repaired, first errors are found by {how}")
     if dry_run:
+        if planned.assumed:
+            say(planned.assumed)
         total = cost(planned, tokenizer_for(resolved.model, resolved.data_root))
         say(
             f"run {run}: {len(planned.pending)} of {len(planned.shards)} shards to do, {total['games']:,} games, "
@@ -151,6 +167,10 @@ _SUCCESS_SQL = (
     "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' "
     "AND origin IN ('sampled', 'solo', 'imported') ORDER BY rate DESC"
 )
+_UNDECIDED_SQL = (
+    "SELECT error, count(*)::INT AS n FROM trajectories WHERE run_id = '{run}' AND origin IN ('sampled', 'solo') "
+    "AND success IS NULL AND error IS NOT NULL GROUP BY error ORDER BY n DESC, error LIMIT 3"
+)
 
 
 def main() -> None:
@@ -181,8 +201,12 @@ def _fail(line: str, code: int) -> None:
 
 
 def _show_success(config: Config, run: str) -> None:
+    from pipeline.sql import query as ask
+
     say(f"run {run}")
     printed(config, _SUCCESS_SQL.format(run=run), Format.TABLE)
+    for row in ask(config.store_root, _UNDECIDED_SQL.format(run=run)).to_pylist():
+        say(f"without a verdict: {row['n']} x {row['error']}")
 
 
 def _effort(total: dict[str, int]) -> str:
@@ -194,7 +218,7 @@ def _effort(total: dict[str, int]) -> str:
 
 def _where(rules: Rules) -> str:
     """The rows of `agent_credit` whose games follow these rules."""
-    cue = "NULL" if rules.cue is None else f"$${rules.cue}$$"
+    cue = "NULL" if rules.cue is None else "'" + rules.cue.replace("'", "''") + "'"
     masking = "NULL" if rules.masking is None else f"'{rules.masking}'"
     return (
         f"value_kind = '{rules.value}' AND scorer = '{rules.scorer}' AND masking IS NOT DISTINCT FROM {masking} "

@@ -7,7 +7,7 @@ import textwrap
 
 import typer
 
-from pipeline.cli_common import As, ConfigFile, DryRun, Format, Run, Sets, config_of_run, rendered, say
+from pipeline.cli_common import As, ConfigFile, DryRun, Format, Run, Sets, Trust, config_of_run, rendered, say
 
 _WIDTH = 100
 
@@ -22,16 +22,19 @@ def audit(
     sets: Sets = None,
     run: Run = None,
     dry_run: DryRun = False,
+    trust: Trust = False,
     format: As = Format.TABLE,
 ) -> None:
     """Hold the credit of a run against replays without one agent, and say whether to trust it."""
     from pipeline.stages import audit as stage
 
-    resolved, run = config_of_run(config, sets, run)
-    replays = stage.plan(resolved, run)
+    resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust)
+    replays = stage.plan(resolved, run, dry=dry_run)
     if replays.why_not:
         say(replays.why_not)
     if dry_run:
+        if replays.plan and replays.plan.assumed:
+            say(replays.plan.assumed)
         shards = len(replays.plan.pending) if replays.plan else 0
         say(f"run {run}: would replay {replays.rollouts:,} rollouts in {shards} shards, then make the figures")
         return

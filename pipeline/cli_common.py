@@ -27,6 +27,7 @@ class Format(StrEnum):
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of the run.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override one key: section.key=value.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code (dotted paths) that the run's manifest names.")]
 Run = Annotated[str | None, typer.Option("--run", "-r", help="A run's id; default: the newest.")]
 As = Annotated[Format, typer.Option("--format", "-f", help="How to print the data.")]
 
@@ -40,10 +41,17 @@ def configured(file: Path | None, sets: list[str] | None, base: dict[str, Any] |
     return config
 
 
-def config_of_run(file: Path | None, sets: list[str] | None, run: str | None) -> tuple[Config, str]:
-    """The stored configuration of a run (default: the newest), with this call's file and overrides on top."""
+def config_of_run(
+    file: Path | None, sets: list[str] | None, run: str | None, *, runs_code: bool = False, trust: bool = False
+) -> tuple[Config, str]:
+    """The stored configuration of a run (default: the newest), with this call's file and overrides on top.
+
+    A verb that `runs_code` of a team, tool or verifier refuses what the stored configuration alone names, unless the
+    user says `trust`.
+    """
     from pipeline.errors import UserError
     from pipeline.store import Store
+    from pipeline.trust import refuse_foreign_code
 
     first = configured(file, sets)
     store = Store(first.store_root)
@@ -56,8 +64,13 @@ def config_of_run(file: Path | None, sets: list[str] | None, run: str | None) ->
         if not infos:
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
         run = max(infos, key=lambda info: str(info.created)).run_id
-    manifest = store.manifest(run) or {}
-    return configured(file, sets, manifest.get("config")), run
+    stored = (store.manifest(run) or {}).get("config") or {}
+    # A copied store is worked on where it is now, not where its manifest says that it was made.
+    stored = {**stored, "run": {**stored.get("run", {}), "data": first.run.data}}
+    config = configured(file, sets, stored)
+    if runs_code and not trust:
+        refuse_foreign_code(config, first, store.manifest_path(run))
+    return config, run
 
 
 def _held_out(info: RunInfo) -> bool:

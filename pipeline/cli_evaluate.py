@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.cli_common import As, ConfigFile, Format, Sets, configured, rendered, say
+from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -25,6 +28,8 @@ Anew = Annotated[bool, typer.Option("--cross-validate", help="Train anew without
 Folds = Annotated[int, typer.Option(min=2, help="Folds by question, for whatever is trained here.")]
 Blind = Annotated[bool, typer.Option("--without-reference", help="Hide the right answers.")]
 Seed = Annotated[int, typer.Option(help="Of the folds and the intervals.")]
+REPORT = "apportion-evaluation"
+"""Marks a file as one of ours, which a later evaluation may replace."""
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write everything to this JSON file.")]
 
 
@@ -107,11 +112,12 @@ def process_bench(
 
     resolved = configured(config, sets)
     logs = _read("process-bench", path)
-    with Bars():
-        report = stage.evaluate_solutions(
-            Context(resolved, plant), logs.cases, _choices(localizer, anew, folds, False, seed)
-        )
-    _show(report, stage.F1_FIGURES, "F1", format, out)
+    with _claimed(out):
+        with Bars():
+            report = stage.evaluate_solutions(
+                Context(resolved, plant), logs.cases, _choices(localizer, anew, folds, False, seed)
+            )
+        _show(report, stage.F1_FIGURES, "F1", format, out)
 
 
 def _read(format: str, path: Path) -> Read:
@@ -142,9 +148,53 @@ def _run(
     from pipeline.progress import Bars
     from pipeline.stages import evaluate as stage
 
-    with Bars():
-        report = stage.evaluate(Context(config), logs.cases, choices, held_to=held_to, annotator=annotator)
-    _show(report, FIGURES, "MRR", format, out)
+    with _claimed(out):
+        with Bars():
+            report = stage.evaluate(Context(config), logs.cases, choices, held_to=held_to, annotator=annotator)
+        _show(report, FIGURES, "MRR", format, out)
+
+
+@contextmanager
+def _claimed(out: Path | None) -> Iterator[None]:
+    """Hold the file that the report goes to; UserError where it is none of ours, before anything is computed."""
+    if out is None:
+        yield
+        return
+    from pipeline.places import hold
+
+    out = out.resolve()
+    _check_out(out)
+    with hold(out):
+        yield
+
+
+def _check_out(out: Path) -> None:
+    """Raise UserError where something else than an earlier report is there."""
+    if not out.exists() or (out.is_file() and not out.stat().st_size):
+        return
+    try:
+        told = json.loads(out.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = None
+    if not isinstance(told, dict) or told.get("format") != REPORT:
+        raise UserError(f"--out {out}: is there and is no earlier report of `evaluate`; choose another file")
+
+
+def _keep(out: Path, text: str) -> None:
+    """Write the report in one go, in the place of an earlier one at most."""
+    from pipeline.places import put, put_beside
+
+    made = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        made.write_text(text, encoding="utf-8")
+        try:
+            _check_out(out)
+        except UserError as error:
+            raise UserError(f"{error}; this report is {put_beside(made, out)}") from error
+        if not put(made, out):
+            made.replace(out)
+    finally:
+        made.unlink(missing_ok=True)
 
 
 def _tell(rejects: Sequence[Reject]) -> None:
@@ -158,11 +208,10 @@ def _show(report: Report, figures: Sequence[str], compared: str, format: Format,
     """Print the report: for people in tables, else the rows (JSON: all of it; CSV: the figures)."""
     import pyarrow as pa
 
-    told = {"figures": report.figures, "differences": report.differences, "notes": report.notes}
+    told = {"format": REPORT, "figures": report.figures, "differences": report.differences, "notes": report.notes}
     text = json.dumps(_plain(told), ensure_ascii=False, indent=2, allow_nan=False)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text + "\n", encoding="utf-8")
+        _keep(out.resolve(), text + "\n")
     for note in report.notes:
         say(note)
     if format is Format.JSON:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli_common import ConfigFile, DryRun, Format, Run, Sets, config_of_run, printed, say
+from pipeline.cli_common import ConfigFile, DryRun, Format, Run, Sets, Trust, config_of_run, printed, say
 
 Kinds = Annotated[
     list[str] | None,
@@ -20,7 +20,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def inject(
-    config: ConfigFile = None, sets: Sets = None, run: Run = None, kind: Kinds = None, dry_run: DryRun = False
+    config: ConfigFile = None,
+    sets: Sets = None,
+    run: Run = None,
+    kind: Kinds = None,
+    dry_run: DryRun = False,
+    trust: Trust = False,
 ) -> None:
     """Plant an error of a known kind at a known step of successes, and play each run on to its end.
 
@@ -29,7 +34,7 @@ def inject(
     from pipeline.stages.inject import plan, planned
 
     chosen = [f"inject.kinds={kind}"] if kind else []
-    resolved, run = config_of_run(config, [*(sets or ()), *chosen], run)
+    resolved, run = config_of_run(config, [*(sets or ()), *chosen], run, runs_code=True, trust=trust)
     made = plan(resolved, run)
     if dry_run:
         count = sum(1 for shard in made.pending for _ in planned(made, shard))

@@ -90,7 +90,8 @@ def shape_of(path: Path) -> dict[str, Any]:
     """What of a checkpoint's config.json decides whether its weights fit into an engine started for another."""
     from transformers import AutoConfig
 
-    told: dict[str, Any] = AutoConfig.from_pretrained(path).to_dict()  # one spelling, with the defaults filled in
+    told: dict[str, Any] = AutoConfig.from_pretrained(path, trust_remote_code=False).to_dict()
+    # One spelling of its keys, with the defaults filled in.
     return {name: value for name, value in told.items() if name not in _NOT_SHAPE}
 
 

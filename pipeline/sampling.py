@@ -12,7 +12,8 @@ from pipeline.ids import digest, seed_of
 from pipeline.tasks.task import Task
 from pipeline.teams.base import Conversation, DivergedError, Message, Play, Scripted, Turn
 from pipeline.teams.load import Team
-from pipeline.teams.render import NEUTRAL, chat, encode, prompt_text
+from pipeline.teams.markers import ForgedRolesError
+from pipeline.teams.render import NEUTRAL, Chat, chat, prompt_ids
 from pipeline.verifiers.base import Verifier, binary
 
 
@@ -111,7 +112,7 @@ def _report(progress: Callable[[int], None] | None) -> None:
 
 
 def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleConfig) -> list[Message | None]:
-    """The messages written for `turns`; None where the prompt leaves no room in the context window.
+    """The messages written for `turns`; None where the prompt leaves no room in the context window, or cannot be made.
 
     A script's turns are repeated without the engine: in every conversation they come before the sampled ones.
     """
@@ -128,11 +129,13 @@ def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleC
                 messages[position] = one.talk.write(turn, recorded.text)
             except DivergedError as error:
                 one.talk.error, one.talk.fault, one.talk.diverged = str(error), True, True
-    prompts = encode(engine.tokenizer, [_prompt(engine.tokenizer, turns[i][0].talk, turns[i][1]) for i in fresh])
+    prompts = _prompts(engine.tokenizer, [(turns[i][0].talk, turns[i][1]) for i in fresh])
     requests: list[SampleRequest] = []
     fits: list[int] = []
     for position, prompt in zip(fresh, prompts, strict=True):
         one = turns[position][0]
+        if prompt is None:
+            continue
         room = min(config.max_tokens, engine.max_model_len - len(prompt))
         if room < 1:
             continue
@@ -159,11 +162,31 @@ def position_in_round(turns: Sequence[tuple[Played, Turn]], position: int) -> in
     return position - first
 
 
-def _prompt(tokenizer: Any, talk: Conversation, turn: Turn) -> str:
+def _prompts(tokenizer: Any, asked: Sequence[tuple[Conversation, Turn]]) -> list[tuple[int, ...] | None]:
+    """Token ids of the turns' prompts; None where a text forges a token of the template, which ends its conversation.
+
+    That is no fault of the agents, so there is no verdict.
+    """
+    chats = [_chat(talk, turn) for talk, turn in asked]
+    try:
+        return list(prompt_ids(tokenizer, chats))
+    except ForgedRolesError:
+        pass
+    prompts: list[tuple[int, ...] | None] = []
+    for (talk, _), turns in zip(asked, chats, strict=True):
+        try:
+            prompts += prompt_ids(tokenizer, [turns])
+        except ForgedRolesError as error:
+            talk.error, talk.fault = str(error), True
+            prompts.append(None)
+    return prompts
+
+
+def _chat(talk: Conversation, turn: Turn) -> Chat:
     agent = talk.agents[turn.agent]
     seen = (talk.messages[i] for i in turn.view)
     shown = [(m.role, m.kind, m.agent, m.text) for m in seen if m.kind != "system"]
-    return prompt_text(tokenizer, chat(agent.name, agent.system, agent.examples, shown))
+    return chat(agent.name, agent.system, agent.examples, shown)
 
 
 def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name: str) -> dict[str, Any]:

@@ -215,7 +215,7 @@ class Store:
 
     def manifest(self, run_id: str) -> dict[str, Any] | None:
         """The manifest of a run, None where it has none. WorkError where it is not JSON."""
-        path = self.root / "_manifests" / f"{check_run_id(run_id)}.json"
+        path = self.manifest_path(run_id)
         if not path.exists():
             return None
         try:
@@ -223,9 +223,13 @@ class Store:
         except ValueError as error:
             raise WorkError(f"{path}: not JSON ({error}): remove it and run again") from error
 
+    def manifest_path(self, run_id: str) -> Path:
+        """Where the manifest of a run is."""
+        return self.root / "_manifests" / f"{check_run_id(run_id)}.json"
+
     def write_manifest(self, run_id: str, manifest: Mapping[str, Any]) -> Path:
         """Commit the manifest of a run with one rename."""
-        path = self.root / "_manifests" / f"{check_run_id(run_id)}.json"
+        path = self.manifest_path(run_id)
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         _commit(path, lambda file: file.write(text.encode()))
         return path

@@ -22,7 +22,7 @@ from pipeline.counterfactual.game import Game
 from pipeline.counterfactual.prompts import kept_string, prompts
 from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.engines.plan import distinct_tokens
-from pipeline.teams.render import encode, harmless
+from pipeline.teams.render import text_ids
 
 NAME = "likelihood"
 
@@ -40,8 +40,8 @@ class Asked:
 
 def ask(game: Game, masks: NDArray[np.int64], tokenizer: Any) -> Asked:
     """One request a coalition; the token that vLLM must generate has its room too. Raises ValueError: see `prompts`."""
-    reference = harmless(tokenizer, game.target.strip())
-    target = encode(tokenizer, [f" {reference}" if game.rules.cue else reference])[0]
+    reference = game.target.strip()
+    target = text_ids(tokenizer, [f" {reference}" if game.rules.cue else reference])[0]
     if not target:
         raise ValueError(f"trajectory {game.trajectory_id}: the reference answer {game.target!r} has no tokens")
     ids, share = prompts(game, masks, tokenizer, len(target) + 1)

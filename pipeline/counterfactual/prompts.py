@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.counterfactual.game import Game
 from pipeline.credit.prompt import ALWAYS, Prompt
-from pipeline.teams.render import NEUTRAL, encode, prompt_text
+from pipeline.teams.render import NEUTRAL, encode, harmless, prompt_ids, prompt_text
 
 CHUNK_CHARACTERS = 8_000_000
 """Prompt text held at once, to bound memory."""
@@ -26,12 +26,12 @@ def kept_string(mask: int, players: int) -> str:
 def prompts(game: Game, masks: NDArray[np.int64], tokenizer: Any, reserve: int) -> tuple[list[tuple[int, ...]], float]:
     """Token ids of the coalitions' prompts, answer cue included, and the share of the view that did not fit.
 
-    `reserve` tokens of the window are left for what follows. Raises ValueError where the fixed text alone is too long.
+    `reserve` tokens of the window are left for what follows. Raises ValueError where the fixed text alone is too long,
+    or where a text forges a token of the template (ForgedRolesError).
     """
     room = (game.rules.window or 0) - reserve
     fitted, share = fit(game, tokenizer, room)
-    cue = game.rules.cue or ""
-    ids = encode(tokenizer, [prompt_text(tokenizer, fitted.coalition(int(mask))) + cue for mask in masks])
+    ids = prompt_ids(tokenizer, [fitted.coalition(int(mask)) for mask in masks], game.rules.cue or "")
     if max(map(len, ids)) > room:
         raise ValueError(
             f"trajectory {game.trajectory_id}: {max(map(len, ids))} tokens of fixed text do not fit in a context "
@@ -89,7 +89,8 @@ def layout(game: Game, tokenizer: Any) -> Prompt:
 
 def _size(game: Game, tokenizer: Any) -> int:
     """Tokens of the prompt with everybody in view."""
-    return len(encode(tokenizer, [prompt_text(tokenizer, game.coalition(game.full)) + (game.rules.cue or "")])[0])
+    cue = harmless(tokenizer, game.rules.cue or "")
+    return len(encode(tokenizer, [prompt_text(tokenizer, game.coalition(game.full)) + cue])[0])
 
 
 def water_level(counts: Sequence[int], budget: int, *, least: int) -> int:

@@ -17,7 +17,7 @@ def load(model: Path, dtype: str = "float32") -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype)).eval()
+    return AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype), trust_remote_code=False).eval()
 
 
 def target_logprobs(loaded: Any, request: ScoreRequest) -> list[float]:
@@ -37,7 +37,7 @@ class ReferenceEngine:
     def __init__(self, model: Path, *, dtype: str = "float32", max_model_len: int = 4096) -> None:
         from transformers import AutoTokenizer
 
-        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
         self.dtype = dtype
         self._layout = read_layout(model)
         self._model = load(model, dtype)

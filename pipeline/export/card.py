@@ -170,8 +170,9 @@ def render(
     Raises KeyError where the report lacks a figure: a card with a hole is not written.
     """
     import jinja2
+    from jinja2.sandbox import SandboxedEnvironment
 
-    environment = jinja2.Environment(
+    environment = SandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
     return environment.from_string(_TEMPLATE).render(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import UserError
 from pipeline.export.card import render
 from pipeline.export.formats import CONFIGS, SPLITS
+from pipeline.places import hold, listed, put, put_beside
 from schemas import SCHEMA_VERSION, TABLES
 
 FORMAT = "apportion-export"
@@ -42,29 +42,32 @@ def write(
     No clock is read, so the same input gives the same bytes with the same library versions.
 
     The folder is built beside its place and renamed, so a reader sees the old export or the new one. What stands
-    there is replaced only if it is an export with nothing added or changed since; else UserError.
+    there is replaced only if it is an export with nothing added or changed since, also while the new one was written;
+    else UserError. One process writes there at a time. A process killed between the two renames leaves the old
+    export under a hidden name, from which the next one brings it back.
     """
     folder = folder.resolve()
-    check_place(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    made = folder.parent / f".{folder.name}.{os.getpid()}.tmp"
-    old = folder.parent / f".{folder.name}.{os.getpid()}.old"
-    shutil.rmtree(made, ignore_errors=True)
-    try:
-        made.mkdir()
-        manifest = _fill(made, folder.name, tables, config, provenance, report, audits or {})
-        if folder.exists():
-            folder.rename(old)
-        try:
-            made.rename(folder)
-        except OSError:
-            if old.exists():
-                old.rename(folder)
-            raise
-    finally:
+    with hold(folder):
+        _recover(folder)
+        check_place(folder)
+        made = _hidden(folder, "new")
         shutil.rmtree(made, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
+        try:
+            made.mkdir()
+            manifest = _fill(made, folder.name, tables, config, provenance, report, audits or {})
+            _swap(made, folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
     return manifest
+
+
+def ready(folder: Path) -> None:
+    """Bring back an export that a killed process left under a hidden name, then `check_place`."""
+    folder = folder.resolve()
+    if _hidden(folder, "old").exists():
+        with hold(folder):
+            _recover(folder)
+    check_place(folder)
 
 
 def check_place(folder: Path) -> None:
@@ -75,11 +78,76 @@ def check_place(folder: Path) -> None:
     manifest = _manifest(folder)
     if manifest is None:
         raise UserError(f"{folder}: is there and is no export; {cure}")
+    if foreign := _foreign(folder, manifest):
+        raise UserError(f"{folder}: {foreign} was added or changed after the export; {cure}")
+
+
+def _swap(made: Path, folder: Path) -> None:
+    """Put the new export in the place of the old one, unless something in there is not the export's by now."""
+    check_place(folder)
+    if put(made, folder):
+        return
+    old = _hidden(folder, "old")
+    folder.rename(old)
+    manifest = _manifest(old)
+    if manifest is None or _foreign(old, manifest) or not put(made, folder):
+        if folder.exists():  # made by somebody else in this very moment
+            old = _shown(old, folder)
+            raise UserError(f"{folder}: appeared while the export was written; the export before is {old}")
+        old.rename(folder)
+        check_place(folder)
+        raise UserError(f"{folder}: was changed while the export was written; give the command again")
+    if left := _discard(old):
+        raise UserError(
+            f"{folder}: {left} was added while the export was replaced; it is kept in {_shown(old, folder)}"
+        )
+
+
+def _recover(folder: Path) -> None:
+    """After a process that was killed between two renames: its old export is there again, or gone if the new one is."""
+    old = _hidden(folder, "old")
+    if not old.exists():
+        return
+    if not folder.exists():
+        old.rename(folder)
+    elif left := _discard(old):
+        raise UserError(f"{folder}: an earlier export holds {left}, which is no part of it; see {_shown(old, folder)}")
+
+
+def _discard(old: Path) -> str:
+    """Delete an export that has been replaced, file by file; the name of what is none of its own, and stays."""
+    manifest = _manifest(old)
+    if manifest is None or (left := _foreign(old, manifest)):
+        return left if manifest else listed(old)
+    for name in (*(file["path"] for file in manifest["files"]), MANIFEST):
+        (old / name).unlink(missing_ok=True)
+    try:
+        for path in sorted((path for path in old.rglob("*") if path.is_dir()), reverse=True):
+            path.rmdir()
+        old.rmdir()
+    except OSError:  # something came in this very moment
+        return listed(old)
+    return ""
+
+
+def _hidden(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}.{FORMAT}-{what}")
+
+
+def _shown(old: Path, folder: Path) -> Path:
+    """A hidden folder under a name that its owner sees."""
+    return put_beside(old, folder)
+
+
+def _foreign(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """The first file of an export's folder that is not as the export wrote it; or nothing."""
     known = {file["path"]: file["sha256"] for file in manifest["files"]}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() or path.is_symlink()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
         name = path.relative_to(folder).as_posix()
-        if name != MANIFEST and (name not in known or path.is_symlink() or _sha256(path) != known[name]):
-            raise UserError(f"{folder}: {name} was added or changed after the export; {cure}")
+        plain = path.is_file() and not path.is_symlink()
+        if not plain or (name != MANIFEST and (name not in known or _sha256(path) != known[name])):
+            return name
+    return ""
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:

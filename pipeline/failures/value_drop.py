@@ -20,7 +20,7 @@ from pipeline.counterfactual.game import Game, Rules, Shown
 from pipeline.counterfactual.prompts import fit
 from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.failures.log import Log
-from pipeline.teams.render import chat, encode, harmless, prompt_text
+from pipeline.teams.render import chat, prompt_ids, text_ids
 
 NAME = "value_drop"
 
@@ -28,10 +28,10 @@ NAME = "value_drop"
 def requests(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreRequest]:
     """The scoring requests of h_0, ..., h_T. A log beyond the window is cut in its longest messages, for all alike.
 
-    Raises ValueError where even that does not fit, or where the reference has no tokens.
+    Raises ValueError where even that does not fit, where the reference has no tokens, or where a text forges a token.
     """
-    reference = harmless(tokenizer, log.task.references[0].strip()) if log.task.references else ""
-    target = encode(tokenizer, [f" {reference}" if cue else reference])[0]
+    reference = log.task.references[0].strip() if log.task.references else ""
+    target = text_ids(tokenizer, [f" {reference}" if cue else reference])[0]
     if not reference or not target:
         raise ValueError("no reference answer to score")
     reader, system, examples = _reader(log)
@@ -45,11 +45,8 @@ def requests(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreReque
     known: list[set[int]] = [set(range(log.turns[0] if log.turns else len(log.messages)))]
     for turn in log.turns:
         known.append(known[-1] | set(log.known_after(turn)))
-    texts = [
-        prompt_text(tokenizer, chat(reader, system, examples, [_said(m) for m in view if m.index in indices])) + cue
-        for indices in known
-    ]
-    prompts = encode(tokenizer, texts)
+    chats = [chat(reader, system, examples, [_said(m) for m in view if m.index in indices]) for indices in known]
+    prompts = prompt_ids(tokenizer, chats, cue)
     if max(map(len, prompts)) > room:
         raise ValueError(f"its fixed text does not fit in a context window of {window}; raise model.max_model_len")
     return [ScoreRequest(prompt, target) for prompt in prompts]

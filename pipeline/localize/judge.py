@@ -7,14 +7,14 @@ in its longest steps, each to the same number of characters.
 
 Status: source (all-at-once prompting: Who&When, arXiv 2505.00212), ours for reading probabilities of the numbers.
 Degenerate: a log with more steps than the window holds even as single characters is judged by its last steps only; the
-others get minus infinity. Cost: one prompt a case; its options share it.
+others get minus infinity. A log whose text forges tokens of the chat template is not asked about: no option is likelier
+than another, and `refused` says which log and why. Cost: one prompt a case; its options share it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,7 +22,8 @@ from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.engines.plan import Ids
 from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
-from pipeline.teams.render import encode, prompt_text
+from pipeline.teams.markers import ForgedRolesError
+from pipeline.teams.render import Chat, encode, prompt_ids
 
 SYSTEM = "You find the first wrong step in a record of work. Answer with its number."
 NONE = "none"
@@ -40,6 +41,8 @@ class GenerativeJudge:
     progress: Callable[[int], None] | None = None
     name: str = "generative_judge"
     slow: bool = True
+    refused: list[str] = field(default_factory=list, compare=False)
+    """A line for every log that was not asked about."""
 
     def fit(self, cases: Sequence[Case]) -> GenerativeJudge:
         """Nothing to learn."""
@@ -63,14 +66,17 @@ class GenerativeJudge:
         engine = self.start()
         whole = kept = 0
         for case in cases:
-            _, first, longest = self._fitted(engine, case)
+            try:
+                _, first, longest = self._fitted(engine, case)
+            except ForgedRolesError:
+                first, longest = len(case.steps), 0
             sizes = [len(" ".join(step.text.split())) for step in case.steps]
             whole += sum(sizes)
             kept += sum(min(size, longest) for size in sizes[first:])
         return 1 - kept / whole if whole else 0.0
 
-    def prompt(self, tokenizer: Any, case: Case, first: int, longest: int) -> str:
-        """The prompt with the steps from place `first`, each cut to `longest` characters."""
+    def prompt(self, case: Case, first: int, longest: int) -> Chat:
+        """The chat with the steps from place `first`, each cut to `longest` characters."""
         lines = [f"Question: {case.question.strip()[: max(longest, 500)]}"]
         if case.reference:
             lines.append(f"The right answer is: {case.reference}")
@@ -82,15 +88,14 @@ class GenerativeJudge:
         ]
         ask = f' If no step is wrong, answer "{NONE}".' if self.none else ""
         lines.append(f"Which is the number of the first step that is wrong?{ask}")
-        turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
-        return prompt_text(tokenizer, turns)
+        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(lines)}]
 
     def _fitted(self, engine: Engine, case: Case) -> tuple[Ids, int, int]:
         """The prompt in the window, the first step that it shows, and the characters that it shows of a step."""
         room = min(self.window or engine.max_model_len, engine.max_model_len) - 8
         first, longest = 0, max((len(step.text) for step in case.steps), default=1)
         while True:
-            prompt = encode(engine.tokenizer, [self.prompt(engine.tokenizer, case, first, longest)])[0]
+            prompt = prompt_ids(engine.tokenizer, [self.prompt(case, first, longest)])[0]
             if len(prompt) <= room:
                 return prompt, first, longest
             if longest > _SHORTEST:
@@ -103,7 +108,11 @@ class GenerativeJudge:
     def _requests(self, engine: Engine, case: Case) -> tuple[int, list[ScoreRequest]]:
         if not case.steps:
             return 0, []
-        prompt, first, _ = self._fitted(engine, case)
+        try:
+            prompt, first, _ = self._fitted(engine, case)
+        except ForgedRolesError as error:
+            self.refused.append(f"{self.name}: log {case.case_id} is left unjudged: {error}")
+            return len(case.steps), []
         options = [str(place) for place in range(first, len(case.steps))] + ([NONE] if self.none else [])
         targets = encode(engine.tokenizer, [f"{option}\n" for option in options])
         return first, [ScoreRequest(prompt, target) for target in targets]

@@ -52,6 +52,14 @@ class Cuts(Protocol):
 
 
 @runtime_checkable
+class Refuses(Protocol):
+    """A localizer that leaves some cases unjudged. `refused`: a line for each."""
+
+    @property
+    def refused(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
 class Slow(Protocol):
     """A localizer that may ask a model for minutes: where `slow` is true it runs only when it is asked for by name."""
 

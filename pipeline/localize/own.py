@@ -34,7 +34,7 @@ from pipeline.localize.base import Verdict
 from pipeline.localize.case import Case
 from pipeline.localize.faults import deed, entities, names_it
 from pipeline.localize.ranker import Options, Ranker, fit
-from pipeline.teams.render import chat, encode, harmless, prompt_text
+from pipeline.teams.render import Chat, chat, prompt_ids, text_ids
 
 Floats = NDArray[np.float64]
 
@@ -105,7 +105,8 @@ def consistency(log: Log) -> Floats:
 
 def surprise_requests(log: Log, engine: Engine) -> list[ScoreRequest]:
     """One request a turn: its text after the prompt that its writer had, cut at the context window."""
-    prompts, texts = [], []
+    chats: list[Chat] = []
+    texts: list[str] = []
     for step in log.turns:
         row = log.messages[step]
         system = next(one for one in log.messages if one["kind"] == "system" and one["agent"] == row["agent"])
@@ -115,13 +116,12 @@ def surprise_requests(log: Log, engine: Engine) -> list[ScoreRequest]:
             if m["kind"] != "system"
         ]
         examples = json.loads(system["examples"]) if system["examples"] else ()
-        turns = chat(str(row["agent"]), str(system["text"] or ""), examples, shown)
-        prompts.append(prompt_text(engine.tokenizer, turns))
-        texts.append(harmless(engine.tokenizer, str(row["text"])) or " ")
+        chats.append(chat(str(row["agent"]), str(system["text"] or ""), examples, shown))
+        texts.append(str(row["text"]) or " ")
     room = engine.max_model_len - 1
     return [
         ScoreRequest(prefix[-(room - len(target[: room // 2])) :], target[: room // 2])
-        for prefix, target in zip(encode(engine.tokenizer, prompts), encode(engine.tokenizer, texts), strict=True)
+        for prefix, target in zip(prompt_ids(engine.tokenizer, chats), text_ids(engine.tokenizer, texts), strict=True)
     ]
 
 

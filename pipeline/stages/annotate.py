@@ -27,7 +27,8 @@ from pipeline.stages.bench import Bench, check_conditions, logs_of
 from pipeline.stages.common import ALGORITHM_VERSION, engine_for, frame, watcher
 from pipeline.stages.sample import policy_of, writer
 from pipeline.store import Store
-from pipeline.teams.load import load_topology, value_of
+from pipeline.teams.load import Nature
+from pipeline.trust import nature_for
 from pipeline.verifiers import get_verifier
 from pipeline.verifiers.base import Verdict
 from schemas import SchemaError
@@ -64,6 +65,8 @@ class AnnotatePlan:
     scorer: str
     policy_id: str
     shards: tuple[Shard, ...]
+    assumed: str = ""
+    """What a dry run took for granted of a topology whose code it did not import."""
 
     @property
     def pending(self) -> tuple[Shard, ...]:
@@ -80,8 +83,11 @@ class Games:
     rejects: tuple[dict[str, Any], ...]
 
 
-def plan(config: Config, run: str) -> AnnotatePlan:
-    """Find the run's shards; refuse a run that is not there, or a replay under other conditions than the run's own."""
+def plan(config: Config, run: str, *, dry: bool = False) -> AnnotatePlan:
+    """Find the run's shards; refuse a run that is not there, or a replay under other conditions than the run's own.
+
+    `dry` imports no code of the team's own: what it would tell comes from the run's manifest.
+    """
     store, section = Store(config.store_root), config.annotate
     names = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
     if not names:
@@ -93,7 +99,8 @@ def plan(config: Config, run: str) -> AnnotatePlan:
     policy_id, _ = policy_of(config)
     names = [name for name in names if name.startswith(SPOKEN) and section.on != "none"]
     imported = {name: name.startswith("imported-") for name in names}
-    rules = {alien: _rules(config, scorer, alien) for alien in set(imported.values())}
+    nature, assumed = nature_for(config, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
+    rules = {alien: _rules(config, scorer, None if alien else nature) for alien in set(imported.values())}
     if any(one.value == replay.NAME for one in rules.values()):
         names = [name for name in names if not imported[name]]
         if not names:
@@ -108,7 +115,7 @@ def plan(config: Config, run: str) -> AnnotatePlan:
         conditions = config.sampling() if rules[imported[name]].value == replay.NAME else None
         print_of = digest([ALGORITHM_VERSION, spec, solved, source, conditions])
         shards.append(Shard(name, spec, rules[imported[name]], print_of))
-    return AnnotatePlan(config, run, specs.get(any(imported.values()), ""), scorer, policy_id, tuple(shards))
+    return AnnotatePlan(config, run, specs.get(any(imported.values()), ""), scorer, policy_id, tuple(shards), assumed)
 
 
 def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
@@ -335,16 +342,15 @@ class _Guarded:
             raise WorkError(f"verifier {self.name}: {type(fault).__name__}: {fault}, on answer {answer!r}") from fault
 
 
-def _rules(config: Config, scorer: str, imported: bool) -> Rules:
-    """What the games of sampled (or imported) trajectories have in common, defaults by topology resolved."""
+def _rules(config: Config, scorer: str, topology: Nature | None) -> Rules:
+    """What the games of sampled (or, without a topology, imported) trajectories have in common, defaults resolved."""
     section = config.annotate
-    topology = None if imported else load_topology(config.team.topology)
-    value = section.value if section.value != "auto" else value_of(topology) if topology else likelihood.NAME
+    value = section.value if section.value != "auto" else topology.value if topology else likelihood.NAME
     answerer = section.answerer
     if answerer == "auto":  # an imported log has no topology, and its answer is a move like any other
         answerer = "outcome" if topology and topology.answerer == "outcome" else "player"
     if value == recount.NAME:
-        if topology is None or value_of(topology) != recount.NAME:
+        if topology is None or topology.value != recount.NAME:
             team = f"a {topology.name} team takes" if topology else "imported logs hold"
             raise UserError(f"annotate.value = 'recount': {team} no vote; leave it at auto")
         return Rules(value, scorer="", answerer="player")

@@ -50,9 +50,10 @@ class Replays:
         return annotate.cost(self.plan, None)["samples"]
 
 
-def plan(config: Config, run: str) -> Replays:
+def plan(config: Config, run: str, *, dry: bool = False) -> Replays:
     """Replays of the first `audit.trajectories` credited trajectories, taken evenly from the shards of the run.
 
+    `dry` imports no code of the team's own.
     Raises UserError where nothing is credited yet, or where the configuration is not the one that sampled the run.
     """
     store, wanted = Store(config.store_root), config.audit.trajectories
@@ -73,7 +74,7 @@ def plan(config: Config, run: str) -> Replays:
         limit=_limit([[name in credited for name in names] for names in asked], wanted),
         samples=config.audit.samples,
     )
-    planned = annotate.plan(config.model_copy(update={"annotate": section}), run)
+    planned = annotate.plan(config.model_copy(update={"annotate": section}), run, dry=dry)
     return Replays(replace(planned, shards=tuple(s for s in planned.shards if s.source in shards)))
 
 

@@ -125,7 +125,8 @@ def tokenizer_for(model: ModelConfig, data_root: Path) -> Any:
     """The model's tokenizer alone (for a dry run)."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(resolve_model(model.path, data_root=data_root, hub=model.hub))
+    path = resolve_model(model.path, data_root=data_root, hub=model.hub)
+    return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
 
 
 def frame(data: pa.Table) -> pl.DataFrame:

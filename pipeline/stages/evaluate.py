@@ -20,7 +20,7 @@ from pipeline.localize.base import Localizer, Verdict
 from pipeline.localize.case import Case, Label, case_of
 from pipeline.localize.floors import labelled_place
 from pipeline.localize.folds import cross_validate, folds_by_question, unlabelled
-from pipeline.localize.load import BASELINE, Context, Cuts, Shipped, checkers, localizers
+from pipeline.localize.load import BASELINE, Context, Cuts, Refuses, Shipped, checkers, localizers
 from pipeline.localize.metrics import FIGURES, Estimate
 from pipeline.stages.common import watcher
 from pipeline.tasks.task import Reject, make_task
@@ -137,7 +137,7 @@ def evaluate(
     differences = _differences(marked, groups, choices.seed)
     if annotator is not None:
         _add_annotator(annotator, asked, groups, marked[BASELINE], choices.seed, figures, differences)
-    return Report(figures, differences, notes)
+    return Report(figures, differences, [*notes, *_refused(chosen)])
 
 
 def evaluate_solutions(context: Context, cases: Sequence[Case], choices: Choices) -> Report:
@@ -190,7 +190,7 @@ def evaluate_solutions(context: Context, cases: Sequence[Case], choices: Choices
         for group in groups
         for i in [group.inside]
     ]
-    return Report(figures, differences, notes)
+    return Report(figures, differences, [*notes, *_refused(chosen)])
 
 
 @dataclass(frozen=True)
@@ -226,6 +226,10 @@ def _kinds(sound: NDArray[np.bool_]) -> dict[str, int]:
 
 def _pick(cases: Sequence[Case], group: _Group) -> list[Case]:
     return [case for case, inside in zip(cases, group.inside, strict=True) if inside]
+
+
+def _refused(chosen: Sequence[Localizer]) -> list[str]:
+    return [line for one in chosen if isinstance(one, Refuses) for line in dict.fromkeys(one.refused)]
 
 
 def _shown(case: Case, choices: Choices) -> Case:

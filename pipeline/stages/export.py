@@ -12,7 +12,7 @@ from pipeline.audit.summary import paragraph
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.export.sets import READ, data_sets
-from pipeline.export.write import check_place, write
+from pipeline.export.write import ready, write
 from pipeline.stages import advantages, audit
 from pipeline.stages.common import set_apart
 from pipeline.store import Store
@@ -23,7 +23,7 @@ def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
 
     GRPO's rows are made by the configured method. The audit of a credited run is brought up to date and goes along.
     """
-    check_place(folder)
+    ready(folder)
     config = next(iter(configs.values()))
     store = Store(config.store_root)
     tables = {table: pa.concat_tables(store.read(table, name) for name in configs) for table in READ}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from pipeline.stages.common import ALGORITHM_VERSION, engine_for, watcher
 from pipeline.store import Store
 from pipeline.tasks.files import load_tasks
 from pipeline.tasks.task import Reject, Task, task_row
-from pipeline.teams.load import Team, load_team
+from pipeline.teams.load import Team, load_team, nature_of
 from pipeline.verifiers import get_verifier
 
 TABLES = ("messages", "trajectories")
@@ -128,7 +128,11 @@ def prepare(plan: SamplePlan) -> None:
     run = config.run_id
     shards = [shard.name for shard in plan.shards]
     told = config.model_dump(mode="json")
-    manifest = {"kind": "sample", "spec": plan.spec, "rules": plan.rules, "shards": shards, "config": told}
+    topology = {"path": config.team.topology, **asdict(nature_of(plan.team.topology))}
+    manifest = {
+        "kind": "sample", "spec": plan.spec, "rules": plan.rules, "shards": shards, "config": told,
+        "topology": topology,
+    }  # fmt: skip
     refuse_other(store, run, manifest)
     if plan.pending:
         engine_for(config.model, config.data_root)

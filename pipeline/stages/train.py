@@ -19,6 +19,7 @@ from pipeline.errors import UserError, WorkError
 from pipeline.failures.hygiene import apart, clean, of_task, with_split
 from pipeline.ids import digest
 from pipeline.models import PROVENANCE, provenance, resolve_model
+from pipeline.places import hold
 from pipeline.stages import advantages
 from pipeline.stages.common import ALGORITHM_VERSION, frame, set_apart, watcher
 from pipeline.stages.sample import policy_of
@@ -100,16 +101,26 @@ def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteratio
     name = kind if made is None else f"{kind}-{made.method}"
     folder = out or config.data_root / "checkpoints" / f"{run}-{name}"
     planned = TrainPlan(config, run, kind, folder, data, told, elsewhere, made)
-    if folder.exists() and not planned.trained:
-        what = "holds another training" if (folder / PROVENANCE).is_file() else "exists and is no checkpoint of ours"
-        raise UserError(f"{folder}: {what}; remove it, or choose another place (--out FOLDER, for a loop run.name)")
+    _check_place(planned)
     return planned
 
 
+def _check_place(planned: TrainPlan) -> None:
+    """Raise UserError where something else than this training is at its place."""
+    folder = planned.out
+    if folder.exists() and not planned.trained:
+        what = "holds another training" if (folder / PROVENANCE).is_file() else "exists and is no checkpoint of ours"
+        raise UserError(f"{folder}: {what}; remove it, or choose another place (--out FOLDER, for a loop run.name)")
+
+
 def run(planned: TrainPlan) -> Path:
-    """Train in a process of its own, and note metrics and the new policy in the run. A finished job is not repeated."""
+    """Train in a process of its own, and note metrics and the new policy in the run. A finished job is not repeated.
+
+    Nobody else may train into the folder meanwhile, and nothing that appears in it is touched.
+    """
     config, store = planned.config, Store(planned.config.store_root)
-    with store.lock(planned.run):
+    with store.lock(planned.run), hold(planned.out.resolve()):
+        _check_place(planned)
         if planned.done:
             return planned.out
         if planned.made is not None:

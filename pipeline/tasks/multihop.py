@@ -6,6 +6,7 @@ and the names share words (the Frozen Raven, the Frozen Kettle), so a careless s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import random
@@ -13,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError
+from pipeline.ids import file_digest
 from pipeline.tasks.task import Task, make_task
 
 MAX_TASKS = 5000
 SPLITS = ("train", "test")
 TOWNS = 96
 SOURCE = "multihop"
+_WRITTEN = ".world.json"
 
 
 def _words(text: str) -> list[str]:
@@ -141,21 +144,38 @@ def river_fact(town: str, river: str) -> str:
 
 
 def write(world: World, folder: str | Path) -> None:
-    """Write `tasks.jsonl` (as `load_tasks` reads it) and a `<set>.jsonl` of {"text"} rows for each set."""
+    """Write `tasks.jsonl` (as `load_tasks` reads it) and a `<set>.jsonl` of {"text"} rows for each set.
+
+    A file of such a name is replaced only as an earlier world left it (`.world.json` keeps their digests). Raises
+    UserError for another one, with nothing written.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, object]] = [
         {"question": task.question, "references": task.references, "split": task.split, "meta": task.meta}
         for task in world.tasks
     ]
-    _write_jsonl(folder / "tasks.jsonl", rows)
+    texts = {"tasks.jsonl": _jsonl(rows)}
     for name, documents in world.documents.items():
-        _write_jsonl(folder / f"{name}.jsonl", [{"text": text} for text in documents])
+        texts[f"{name}.jsonl"] = _jsonl([{"text": text} for text in documents])
+    note = folder / _WRITTEN
+    known = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
+    for name, text in texts.items():
+        path = folder / name
+        if path.exists() and file_digest(path) not in (known.get(name), _content_digest(text)):
+            raise UserError(f"{path}: is there and is no world of ours, or was changed since; move it away")
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    note.write_text(json.dumps({name: _content_digest(text) for name, text in texts.items()}) + "\n", encoding="utf-8")
 
 
-def _write_jsonl(path: Path, rows: list[dict[str, object]]) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    path.write_text(text, encoding="utf-8")
+def _content_digest(text: str) -> str:
+    """As `file_digest` of a file that holds `text`."""
+    return hashlib.blake2b(text.encode()).hexdigest()[:16]
+
+
+def _jsonl(rows: list[dict[str, object]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _names(firsts: list[str], lasts: list[str], count: int, key: str, split: str) -> list[str]:

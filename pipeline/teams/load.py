@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.config import AgentConfig, TeamConfig, ToolConfig
@@ -24,6 +24,8 @@ TOPOLOGIES: dict[str, type[Topology]] = {
     "think_solve": ThinkSolve,
     "voting": Voting,
 }
+TOOLS = ("calculator", "search")
+"""Kinds of tools of our own."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def load_topology(name: str) -> Topology:
     """A topology by its short name or dotted path."""
     if name in TOPOLOGIES:
         return TOPOLOGIES[name]()
-    if "." not in name and ":" not in name:
+    if not is_own(name, TOPOLOGIES):
         raise UserError(
             f"config: team.topology = {name!r}: known are {', '.join(sorted(TOPOLOGIES))}, "
             "or the dotted path of your own class"
@@ -88,6 +90,25 @@ def load_topology(name: str) -> Topology:
     if topology.answerer not in ("outcome", "player"):
         raise UserError(f"config: team.topology = {name!r}: answerer = {topology.answerer!r}; outcome or player")
     return topology
+
+
+def is_own(name: str, known: Collection[str]) -> bool:
+    """Whether `name` is the dotted path of a user's own code, and none of the `known` short names."""
+    return name not in known and ("." in name or ":" in name)
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What must be known of a topology to plan an annotation. A run's manifest keeps it: a dry run imports no code."""
+
+    name: str
+    answerer: str
+    value: str
+
+
+def nature_of(topology: Topology) -> Nature:
+    """The nature of a topology at hand."""
+    return Nature(topology.name, topology.answerer, value_of(topology))
 
 
 def value_of(topology: Topology) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-Chat = list[dict[str, str]]
+from pipeline.teams.markers import SEPARATORS, Ids, Markers, markers
+from pipeline.teams.markers import Chat as Chat
+
 NEUTRAL = "(no message)"
 """What stands in the place of a masked message, or of the turn of an agent that was taken out."""
 
@@ -48,18 +51,51 @@ def chat(
 def prompt_text(tokenizer: Any, turns: Chat) -> str:
     """The chat as the model's own template writes it, ready for the next assistant turn.
 
-    Text is only text: a special token spelled out in a message (a forged turn, say) is broken up and has no power.
+    Text is only text: a token of the added vocabulary spelled out in a message (a forged turn, say) is broken up and
+    has no power. Raises ForgedRolesError as `prompt_ids`.
     """
-    plain = [{"role": turn["role"], "content": harmless(tokenizer, turn["content"])} for turn in turns]
-    return str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
+    known = markers(tokenizer)
+    text = _rendered(known, turns)
+    return _proven(known, turns, "", text, encode(tokenizer, [text])[0])[0] if known.ids else text
+
+
+def prompt_ids(tokenizer: Any, chats: Sequence[Chat], cue: str = "") -> list[tuple[int, ...]]:
+    """Token ids of chats as the template writes them, each with `cue` after it.
+
+    Each holds the added tokens that the template alone puts, and no other. Raises ForgedRolesError for the first chat
+    that cannot be made so.
+    """
+    known = markers(tokenizer)
+    texts = [_rendered(known, turns) + known.broken(cue) for turns in chats]
+    found = encode(tokenizer, texts)
+    if not known.ids:
+        return found
+    return [
+        _proven(known, turns, cue, *one)[1] for turns, one in zip(chats, zip(texts, found, strict=True), strict=True)
+    ]
+
+
+def text_ids(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Token ids of texts without a template: none of them is an added token. Raises ForgedRolesError as `prompt_ids`.
+
+    An unknown word may still become the unknown token.
+    """
+    known = markers(tokenizer)
+    broken = [known.broken(text) for text in texts]
+    found = encode(tokenizer, broken)
+    if not known.ids:
+        return found
+    return [_plain(known, text, *one)[1] for text, one in zip(texts, zip(broken, found, strict=True), strict=True)]
 
 
 def harmless(tokenizer: Any, text: str) -> str:
-    """`text` with a zero-width space inside every special token that it spells out."""
-    for token in tokenizer.all_special_tokens:
-        if token in text:
-            text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
-    return text
+    """`text` with a zero-width space inside every token of the added vocabulary that it gives.
+
+    Raises ForgedRolesError as `prompt_ids`.
+    """
+    known = markers(tokenizer)
+    broken = known.broken(text)
+    return _plain(known, text, broken, encode(tokenizer, [broken])[0])[0] if known.ids else broken
 
 
 def encode(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -67,3 +103,44 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
     if not texts:
         return []
     return [tuple(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+
+def _rendered(known: Markers, turns: Chat) -> str:
+    return _written(known.tokenizer, [known.broken(turn["content"]) for turn in turns], turns)
+
+
+def _written(tokenizer: Any, contents: Sequence[str], turns: Chat) -> str:
+    plain = [{"role": turn["role"], "content": text} for turn, text in zip(turns, contents, strict=True)]
+    return str(tokenizer.apply_chat_template(plain, tokenize=False, add_generation_prompt=True))
+
+
+def _proven(known: Markers, turns: Chat, cue: str, text: str, ids: Ids) -> tuple[str, Ids]:
+    """Text and ids where they hold the template's markers alone, else of the same chat broken up more thoroughly."""
+    expected = known.alone(turns)
+    found = known.counted(ids)
+    if found == expected:
+        return text, ids
+    said = [turn["content"] for turn in turns]
+    for separator in SEPARATORS:
+        broken = [known.broken_by_token(one, separator) for one in said]
+        last = known.broken_by_token(cue, separator)
+        for edge in ("", separator):  # a token may be spelled by a text together with what stands beside it
+            contents = [f"{edge}{one}{edge}" if one.strip() else one for one in broken]
+            text = _written(known.tokenizer, contents, turns) + (f"{edge}{last}" if last else "")
+            ids = encode(known.tokenizer, [text])[0]
+            if known.counted(ids) == expected:
+                return text, ids
+    raise known.refusal(found, expected, [*said, cue])
+
+
+def _plain(known: Markers, text: str, broken: str, ids: Ids) -> tuple[str, Ids]:
+    """`broken` and its ids where they hold no marker, else of `text` broken up more thoroughly."""
+    found = known.counted(ids)
+    if not found:
+        return broken, ids
+    for separator in SEPARATORS:
+        tried = known.broken_by_token(text, separator)
+        ids = encode(known.tokenizer, [tried])[0]
+        if not known.counted(ids):
+            return tried, ids
+    raise known.refusal(found, Counter(), [text])

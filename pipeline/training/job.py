@@ -22,7 +22,7 @@ class Job:
     """One training: what to train on what, and where to write.
 
     kind: the trainer. model: checkpoint folder to start from. data: Parquet file with the columns of `train_rows`
-    (grpo) or `preferences` (dpo). out: checkpoint folder that is written, whole or not at all, over any before it.
+    (grpo) or `preferences` (dpo). out: checkpoint folder that is written, whole or not at all.
     log: Parquet file of `training_log`. settings: the `train` section of the configuration. margin: dpo asks
     for the pair's margin. provenance: written into the checkpoint as apportion.json.
     """

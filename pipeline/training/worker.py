@@ -10,14 +10,15 @@ import sys
 import tempfile
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from pipeline.child import end_with_parent
 from pipeline.config import TrainConfig
 from pipeline.errors import UserError, WorkError
-from pipeline.models import PROVENANCE
+from pipeline.models import PROVENANCE, provenance
+from pipeline.places import listed, put, put_beside
 from pipeline.quiet import hush
 from pipeline.training.job import Job
 from pipeline.training.rows import refuse_pairs, refuse_sequences
@@ -76,6 +77,8 @@ def run(job: Job) -> None:
 
     set_seed(job.seed)
     policy = load_policy(job.model, settings.lora_rank)
+    if bad := not_finite(policy.model):
+        raise UserError(f"train: the checkpoint {job.model} is ruined, {bad}: start from another one")
     recorder = Recorder(speak=True)
     with tempfile.TemporaryDirectory(prefix="apportion-trainer-") as folder:
         if job.kind == "grpo":
@@ -92,7 +95,8 @@ def run(job: Job) -> None:
     if state.is_main_process:
         _write_log(job, recorder.metrics)
         refuse_divergence(recorder.metrics)
-        _save(policy, job)
+        refuse_ruin(policy.model, settings)
+        _save(policy, job, settings)
     state.wait_for_everyone()
 
 
@@ -107,8 +111,8 @@ def load_policy(model: str, lora_rank: int) -> Policy:
     from pipeline.training.shared_prefix import pair_price
 
     disable_progress_bar()
-    net = AutoModelForCausalLM.from_pretrained(to_train_from(Path(model)), dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    net = AutoModelForCausalLM.from_pretrained(to_train_from(Path(model)), dtype=torch.float32, trust_remote_code=False)
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
     if lora_rank:
         from peft import LoraConfig, get_peft_model
 
@@ -140,34 +144,69 @@ def refuse_divergence(metrics: dict[tuple[int, str], float]) -> None:
             raise WorkError(f"train: {metric} is {value} at step {step}; lower train.learning_rate")
 
 
-def _save(policy: Policy, job: Job) -> None:
+def refuse_ruin(net: Any, settings: TrainConfig) -> None:
+    """Raises WorkError where a weight is not finite: such a checkpoint is not written."""
+    if bad := not_finite(net):
+        raise WorkError(
+            f"train: no checkpoint is written, for its weights are ruined: {bad}; they left what float32 holds, most "
+            f"likely by train.learning_rate = {settings.learning_rate:g}: lower it"
+        )
+
+
+def not_finite(net: Any) -> str:
+    """How many weights (adapters and buffers too) are not finite, and the first tensor that has one; or nothing."""
+    first, bad, total = "", 0, 0
+    for name, tensor in (*net.named_parameters(), *net.named_buffers()):
+        total += tensor.numel()
+        if tensor.is_floating_point() and (wrong := int((~tensor.isfinite()).sum())):
+            first, bad = first or name, bad + wrong
+    return f"{bad:,} of {total:,} are not finite, first in {first}" if bad else ""
+
+
+def _save(policy: Policy, job: Job, settings: TrainConfig) -> None:
     """A plain checkpoint, of the dtype that training started from, with the tokenizer's files as they were.
 
     Adapters are merged and kept beside it.
-
-    It is written under another name and renamed, so that a folder called `out` is always whole.
+    It is written under another name and renamed, so that a folder called `out` is always whole. What stands at `out`
+    by now is never touched: a checkpoint of this very job makes this one needless; beside anything else this one gets
+    a name of its own, and UserError says which.
     """
     from peft import PeftModel
 
     from pipeline.training.rounding import dtype_of, save
 
-    target = Path(job.out)
+    target = Path(job.out).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     for stale in target.parent.glob(f".{target.name}.checkpoint.*.tmp"):
         shutil.rmtree(stale)
     part = target.with_name(f".{target.name}.checkpoint.{os.getpid()}.tmp")
-    net = policy.model
-    if isinstance(net, PeftModel):
-        net.save_pretrained(str(part / "adapter"))
-        net = net.merge_and_unload()
-    save(net, part, dtype_of(Path(job.model)), str(job.provenance.get("job", job.seed)))
-    for file in sorted({file for pattern in _TOKENIZER_FILES for file in Path(job.model).glob(pattern)}):
-        shutil.copy2(file, part / file.name)
-    provenance = json.dumps(job.provenance, indent=2, ensure_ascii=False, sort_keys=True)
-    (part / PROVENANCE).write_text(provenance + "\n", encoding="utf-8")
-    if target.exists():
-        shutil.rmtree(target)
-    part.rename(target)
+    try:
+        net = policy.model
+        if isinstance(net, PeftModel):
+            net.save_pretrained(str(part / "adapter"))
+            net = net.merge_and_unload()
+            refuse_ruin(net, settings)
+        save(net, part, dtype_of(Path(job.model)), str(job.provenance.get("job", job.seed)))
+        refuse_ruin(net, settings)
+        for file in sorted({file for pattern in _TOKENIZER_FILES for file in Path(job.model).glob(pattern)}):
+            shutil.copy2(file, part / file.name)
+        told = json.dumps(job.provenance, indent=2, ensure_ascii=False, sort_keys=True)
+        (part / PROVENANCE).write_text(told + "\n", encoding="utf-8")
+        _place(part, target, job)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _place(part: Path, target: Path, job: Job) -> None:
+    """Give the finished checkpoint its name."""
+    mine = job.provenance.get("job")
+    if put(part, target) or (mine and provenance(target, "job").get("job") == mine):
+        return
+    kept = put_beside(part, target)
+    raise UserError(
+        f"{target}: {listed(target)} appeared there during the training, and is left alone; the new checkpoint is "
+        f"{kept}: give the same command with --out {kept} to keep it there"
+    )
 
 
 if __name__ == "__main__":

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,8 @@ from test_export_sets import built
 
 from pipeline.errors import UserError
 from pipeline.export.sets import DataSets, data_sets
-from pipeline.export.write import write
+from pipeline.export.write import ready, write
+from pipeline.places import hold
 
 
 def export(folder: Path, sets: DataSets | None = None, **more: Any) -> dict[str, Any]:
@@ -190,3 +195,75 @@ def test_failure_leaves_the_old_export(tmp_path: Path) -> None:
         export(tmp_path / "set", DataSets(sets.tables, {k: v for k, v in sets.report.items() if k != "length"}))
     assert (tmp_path / "set/manifest.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "preference/mine.parquet"])
+def test_what_is_put_into_an_export_while_it_is_rewritten_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from pipeline.export import write as module
+
+    export(tmp_path / "set")
+    before = (tmp_path / "set/manifest.json").read_bytes()
+
+    def meanwhile(*given: Any, **more: Any) -> str:
+        (tmp_path / "set" / name).write_text("keep")
+        return render(*given, **more)
+
+    render = module.render
+    monkeypatch.setattr(module, "render", meanwhile)
+    with pytest.raises(UserError, match=f"{name} was added or changed after the export"):
+        export(tmp_path / "set")
+    assert (tmp_path / "set" / name).read_text() == "keep"
+    assert (tmp_path / "set/manifest.json").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_what_appears_in_a_free_place_while_the_export_is_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.export import write as module
+
+    def meanwhile(*given: Any, **more: Any) -> str:
+        (tmp_path / "set").mkdir()
+        (tmp_path / "set/notes.txt").write_text("keep")
+        return render(*given, **more)
+
+    render = module.render
+    monkeypatch.setattr(module, "render", meanwhile)
+    with pytest.raises(UserError, match="set: is there and is no export"):
+        export(tmp_path / "set")
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["set", "set/notes.txt"]
+
+
+def test_an_export_killed_between_its_two_renames_is_brought_back(tmp_path: Path) -> None:
+    """In a process of its own, which is killed as -9 does where the old export has made room for the new one."""
+    export(tmp_path / "set")
+    before = (tmp_path / "set/manifest.json").read_bytes()
+    script = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from pipeline.export import write\n"
+        "from test_export_write import export\n"
+        "put, calls = write.put, []\n"
+        "def dies(made, target):\n"
+        "    calls.append(target)\n"
+        "    return put(made, target) if len(calls) == 1 else os.kill(os.getpid(), signal.SIGKILL)\n"
+        "write.put = dies\n"
+        f"export(Path({str(tmp_path / 'set')!r}))\n"
+    )
+    tests = Path(__file__).parent
+    paths = os.pathsep.join([str(tests), str(tests.parent), str(tests.parent.parent)])
+    died = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": paths}, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert not (tmp_path / "set").exists()
+    ready(tmp_path / "set")
+    assert (tmp_path / "set/manifest.json").read_bytes() == before
+    export(tmp_path / "set")
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+def test_two_exports_into_one_folder_at_a_time_are_one_too_many(tmp_path: Path) -> None:
+    with hold(tmp_path / "set"), pytest.raises(UserError, match=f"set: process {os.getpid()} is writing there"):
+        export(tmp_path / "set")
+    assert list(tmp_path.iterdir()) == []

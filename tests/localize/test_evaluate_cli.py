@@ -191,6 +191,44 @@ def test_shipped_weights_are_judged_on_questions_that_they_have_not_seen(run, lo
     assert len(known.fits) == 2
 
 
+def test_a_report_replaces_an_earlier_report_and_no_other_file(run, logs, tmp_path):
+    out, mine = tmp_path / "figures.json", tmp_path / "mine.json"
+    first = run("who-and-when", logs, "-l", "random", "--out", out)
+    assert (first.code, json.loads(out.read_text())["format"]) == (0, "apportion-evaluation")
+    out.write_text(json.dumps({"format": "apportion-evaluation", "figures": "old"}))
+    assert run("who-and-when", logs, "-l", "random", "--out", out).code == 0
+    assert json.loads(out.read_text())["figures"] != "old"
+    for text in ("thesis", '{"figures": []}', "[1]"):
+        mine.write_text(text)
+        refused = run("who-and-when", logs, "-l", "random", "--out", mine)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == (
+            f"apportion: --out {mine}: is there and is no earlier report of `evaluate`; choose another file\n"
+        )
+        assert mine.read_text() == text
+    assert run("who-and-when", logs, "-l", "random", "--out", tmp_path).code == 2
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_that_appears_during_the_evaluation_stays_and_the_report_is_kept_beside_it(
+    run, logs, tmp_path, monkeypatch
+):
+    from pipeline.stages import evaluate as stage
+
+    out, judged = tmp_path / "figures.json", stage.evaluate
+
+    def meanwhile(*given, **more):
+        out.write_text("mine")
+        return judged(*given, **more)
+
+    monkeypatch.setattr(stage, "evaluate", meanwhile)
+    answer = run("who-and-when", logs, "-l", "random", "--out", out)
+    assert answer.code == 2
+    assert answer.err.splitlines()[-1].endswith(f"choose another file; this report is {tmp_path / 'figures-2.json'}")
+    assert out.read_text() == "mine"
+    assert json.loads((tmp_path / "figures-2.json").read_text())["figures"]
+
+
 def test_nothing_left_to_evaluate_on_is_an_error_with_its_cure(run, logs, monkeypatch):
     from pipeline.localize.case import question_id
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from test_sample_annotate_unit import annotate_all, configured, reply, sample_al
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.models import provenance
+from pipeline.places import hold
 from pipeline.stages import advantages, export, loop, train
 from pipeline.store import Store
 from pipeline.training.job import Job
@@ -239,3 +241,52 @@ def test_a_loop_without_a_name_or_with_too_few_tasks_is_refused(tmp_path: Path):
         loop.plan(configured(tmp_path, run={"name": "", "data": str(tmp_path)}))
     with pytest.raises(UserError, match="only 4 tasks"):
         loop.plan(configured(tmp_path, loop={"tasks": 9}))
+
+
+def test_two_trainings_into_one_folder_never_lose_one(tmp_path: Path, engine: ScriptedEngine, jobs: list[Job]):
+    config = mixed(tmp_path, engine)
+    other = config.model_copy(update={"train": config.train.model_copy(update={"learning_rate": 1e-4})})
+    first, second = (train.plan(one, "r", "grpo", tmp_path / "same") for one in (config, other))
+    train.run(first)
+    with pytest.raises(UserError, match="same: holds another training"):
+        train.run(second)
+    assert provenance(tmp_path / "same", "job")["job"] == first.job
+    assert len(jobs) == 1
+    with hold(tmp_path / "free"), pytest.raises(UserError, match=rf"free: process {os.getpid()} is writing there"):
+        train.run(train.plan(other, "r", "grpo", tmp_path / "free"))
+    assert len(jobs) == 1
+    train.run(train.plan(other, "r", "grpo", tmp_path / "free"))
+    assert not list(tmp_path.glob(".*.lock"))
+
+
+def test_a_folder_that_was_filled_after_the_plan_is_not_trained_into(
+    tmp_path: Path, engine: ScriptedEngine, jobs: list[Job]
+):
+    planned = train.plan(mixed(tmp_path, engine), "r", "grpo", tmp_path / "mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/notes.txt").write_text("x")
+    with pytest.raises(UserError, match="no checkpoint of ours"):
+        train.run(planned)
+    assert not jobs
+
+
+def test_a_training_that_failed_leaves_no_policy_and_one_that_was_kept_beside_its_place_is_taken_from_there(
+    tmp_path: Path, engine: ScriptedEngine, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+):
+    from pipeline.stages.train import launch as fake
+
+    config = mixed(tmp_path, engine)
+
+    def crowded(job: Job, progress: Any = None) -> None:
+        fake(job, progress)
+        Path(job.out).rename(tmp_path / "out-2")
+        raise UserError("out: notes.txt appeared there")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.stages.train.launch", crowded)
+        with pytest.raises(UserError, match="appeared there"):
+            train.run(train.plan(config, "r", "grpo", tmp_path / "out"))
+    assert [r["version"] for r in read(config, "policies")] == [0]
+    train.run(train.plan(config, "r", "grpo", tmp_path / "out-2"))
+    assert len(jobs) == 1
+    assert sorted(r["version"] for r in read(config, "policies")) == [0, 1]

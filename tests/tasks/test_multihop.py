@@ -97,6 +97,17 @@ def test_written_world_is_read_back_with_the_same_ids(tmp_path):
     assert Search.from_file(tmp_path / "rivers.jsonl").documents == tuple(world.documents["rivers"])
 
 
+def test_a_world_replaces_a_world_and_no_file_of_the_users(tmp_path):
+    write(generate(8, 1), tmp_path)
+    write(generate(8, 2), tmp_path)
+    second = (tmp_path / "tasks.jsonl").read_bytes()
+    (tmp_path / "homes.jsonl").write_text('{"text": "My own document."}\n')
+    with pytest.raises(UserError, match=r"homes\.jsonl: is there and is no world of ours"):
+        write(generate(8, 1), tmp_path)
+    assert (tmp_path / "homes.jsonl").read_text() == '{"text": "My own document."}\n'
+    assert (tmp_path / "tasks.jsonl").read_bytes() == second
+
+
 @pytest.mark.parametrize(("n", "split", "share"), [(0, "train", 0), (5001, "train", 0), (3, "dev", 0), (3, "test", 2)])
 def test_refuses_what_it_cannot_make(n, split, share):
     with pytest.raises(UserError, match="multihop"):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from tiny_model import logps_of
 
+from pipeline.config import TrainConfig
 from pipeline.errors import UserError, WorkError
 from pipeline.training.job import Job, launch
 from schemas import TABLES
@@ -148,3 +149,101 @@ def test_no_trainer_outlives_a_killed_parent(tmp_path: Path, checkpoint: Path, s
     assert children
     assert not alive
     assert not Path(job.out).exists()
+
+
+class Unbounded(TrainConfig):
+    """The settings as an older or a foreign configuration holds them: taken as they are."""
+
+    @classmethod
+    def model_validate(cls, obj: Any, **_: Any) -> TrainConfig:
+        return TrainConfig.model_construct(**obj)
+
+
+@pytest.mark.parametrize("lora_rank", [0, 4])
+@pytest.mark.parametrize("kind", ["grpo", "dpo"])
+def test_a_ruined_checkpoint_is_not_written(
+    tmp_path: Path,
+    checkpoint: Path,
+    sequences: pl.DataFrame,
+    pairs: pl.DataFrame,
+    kind: str,
+    lora_rank: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One step at an endless learning rate: the loss and the gradient of that step are still finite."""
+    from pipeline.training import worker
+
+    monkeypatch.setitem(sys.modules, "vllm", sys.modules.get("vllm"))
+    monkeypatch.setattr(worker, "TrainConfig", Unbounded)
+    settings = {"learning_rate": math.inf, "batch_size": 8, "micro_batch_size": 8, "lora_rank": lora_rank}
+    job = _job(tmp_path, checkpoint, sequences if kind == "grpo" else pairs, kind=kind, settings=settings)
+    told = r"its weights are ruined: [\d,]+ of [\d,]+ are not finite, first in [\w.]+; .*train\.learning_rate = inf"
+    with pytest.raises(WorkError, match=told):
+        worker.run(job)
+    assert list((tmp_path / "policies").glob("*")) == []
+    assert (0, "loss") in _log(job)
+
+
+def test_adapters_that_ruin_the_weights_only_when_they_are_merged_are_refused_too(
+    tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame
+) -> None:
+    from pipeline.training import worker
+
+    policy = worker.load_policy(str(checkpoint), 4)
+    with torch.no_grad():
+        for name, weights in policy.model.named_parameters():
+            if "lora_" in name:
+                weights.fill_(1e30)
+    assert worker.not_finite(policy.model) == ""
+    job = _job(tmp_path, checkpoint, sequences)
+    with pytest.raises(WorkError, match=r"are ruined: [\d,]+ of [\d,]+ are not finite, first in model\.layers\.0"):
+        worker._save(policy, job, TrainConfig())
+    assert list(Path(job.out).parent.iterdir()) == []
+
+
+def test_a_start_that_is_ruined_already_is_said_before_any_step(
+    tmp_path: Path, tiny: Any, tokenizer: Any, sequences: pl.DataFrame
+) -> None:
+    from pipeline.training import worker
+
+    model = tiny()
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[2, :3] = math.nan
+    model.save_pretrained(tmp_path / "start")
+    tokenizer.save_pretrained(tmp_path / "start")
+    with pytest.raises(UserError, match=r"start is ruined, 3 of .* first in model\.layers\.1\.mlp\.up_proj\.weight"):
+        worker.run(_job(tmp_path, tmp_path / "start", sequences))
+
+
+def test_what_appears_in_the_folder_during_the_training_stays_and_the_checkpoint_is_kept_beside_it(
+    tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame
+) -> None:
+    from pipeline.training import worker
+
+    policy, job = worker.load_policy(str(checkpoint), 0), _job(tmp_path, checkpoint, sequences)
+    out = Path(job.out)
+    out.mkdir(parents=True)
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt appeared there .* the new checkpoint is \S+1-2: give"):
+        worker._save(policy, job, TrainConfig())
+    assert (out / "notes.txt").read_text() == "mine"
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    assert torch.equal(_load(out.with_name("1-2")).lm_head.weight, policy.model.lm_head.weight)
+    assert sorted(path.name for path in out.parent.iterdir()) == ["1", "1-2"]
+
+
+def test_a_checkpoint_of_the_very_same_job_is_left_as_it_is(
+    tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame
+) -> None:
+    from pipeline.training import worker
+
+    job = _job(tmp_path, checkpoint, sequences, provenance={"job": "j1"})
+    worker._save(worker.load_policy(str(checkpoint), 0), job, TrainConfig())
+    (Path(job.out) / "notes.txt").write_text("mine")
+    worker._save(worker.load_policy(str(checkpoint), 0), job, TrainConfig())
+    assert (Path(job.out) / "notes.txt").read_text() == "mine"
+    other = _job(tmp_path, checkpoint, sequences, provenance={"job": "j2"})
+    with pytest.raises(UserError, match="appeared there"):
+        worker._save(worker.load_policy(str(checkpoint), 0), other, TrainConfig())
+    told = [json.loads((tmp_path / "policies" / name / "apportion.json").read_text()) for name in ("1", "1-2")]
+    assert told == [{"job": "j1"}, {"job": "j2"}]

@@ -1,7 +1,7 @@
 """How a solution is laid out for a model that reads it once: the problem, an empty line, then a step a line.
 
 A solution beyond `window` tokens loses the front of its problem and then of its first steps. Text is only text: a
-special token that it spells out is broken up. Status: ours. Cost: linear.
+token of the added vocabulary that it spells out is broken up. Status: ours. Cost: linear.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.localize.case import Case
-from pipeline.teams.render import encode, harmless
+from pipeline.teams.render import text_ids
 
 WINDOW = 2048
 """Tokens that are read of a solution, where the model takes so many."""
@@ -21,7 +21,8 @@ def window_of(model: Path) -> int:
     """`WINDOW`, or the positions of a smaller model."""
     from transformers import AutoConfig
 
-    return min(WINDOW, getattr(AutoConfig.from_pretrained(model), "max_position_embeddings", None) or WINDOW)
+    told = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    return min(WINDOW, getattr(told, "max_position_embeddings", None) or WINDOW)
 
 
 def layout(tokenizer: Any, case: Case, window: int) -> tuple[list[int], list[tuple[int, int]]]:
@@ -30,7 +31,7 @@ def layout(tokenizer: Any, case: Case, window: int) -> tuple[list[int], list[tup
     The span [start, end) of a step that was cut off is empty.
     """
     texts = [f"{case.question.strip()}\n\n", *(f"{step.text.strip()}\n" for step in case.steps)]
-    pieces = encode(tokenizer, [harmless(tokenizer, text) for text in texts])
+    pieces = text_ids(tokenizer, texts)
     start = [] if tokenizer.bos_token_id is None else [int(tokenizer.bos_token_id)]
     ids = [token for piece in pieces for token in piece]
     cut = max(0, len(start) + len(ids) - window)

@@ -31,8 +31,10 @@ class Reader:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._window = window_of(folder)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=torch.float32, trust_remote_code=False
+        ).eval()
 
     def read(self, cases: Sequence[Case], progress: Callable[[int], None] | None = None) -> dict[str, Floats]:
         """Columns `COLUMNS` of every step, by case: (steps, 9)."""

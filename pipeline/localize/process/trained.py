@@ -66,11 +66,15 @@ def train(base: Path, cases: Sequence[Case], target: Path, *, rate: float = RATE
     if not known:
         raise UserError("a process model needs solutions with a known first wrong step or without any")
     set_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = AutoTokenizer.from_pretrained(base, trust_remote_code=False)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     names = dict(enumerate(LABELS))
     model = AutoModelForTokenClassification.from_pretrained(
-        base, id2label=names, label2id={name: i for i, name in names.items()}, dtype=torch.float32
+        base,
+        id2label=names,
+        label2id={name: i for i, name in names.items()},
+        dtype=torch.float32,
+        trust_remote_code=False,
     )
     model.get_input_embeddings().requires_grad_(False)
     fresh = target.with_name(f".{target.name}.{os.getpid()}.tmp")
@@ -110,7 +114,7 @@ class ProcessModel:
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer
 
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         self._window = window_of(folder)
         self._classifier = TokenClassifier(str(folder), max_model_len=self._window)
 

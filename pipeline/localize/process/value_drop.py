@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.localize.case import Case
-from pipeline.teams.render import encode, harmless
+from pipeline.teams.render import text_ids
 
 Floats = NDArray[np.float64]
 COLUMNS = ("value", "change", "largest_fall", "largest_rise")
@@ -61,9 +61,9 @@ def _requests(case: Case, engine: Engine) -> list[ScoreRequest]:
     for step in case.steps:
         said += f"{step.text.strip()}\n"
         texts.append(said + CUE)
-    target = encode(engine.tokenizer, [f" {harmless(engine.tokenizer, answer)}"])[0]
+    target = text_ids(engine.tokenizer, [f" {answer}"])[0]
     room = engine.max_model_len - len(target) - 1
-    prompts = encode(engine.tokenizer, [harmless(engine.tokenizer, text) for text in texts])
+    prompts = text_ids(engine.tokenizer, texts)
     return [ScoreRequest(prompt[-room:], target) for prompt in prompts]
 
 

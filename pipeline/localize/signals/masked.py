@@ -26,7 +26,7 @@ from pipeline.localize.case import Case
 from pipeline.localize.signals.base import Floats, Signal, is_idle
 from pipeline.localize.signals.value import CUE
 from pipeline.localize.signals.window import View, target_of
-from pipeline.teams.render import NEUTRAL, encode, harmless
+from pipeline.teams.render import NEUTRAL, text_ids
 
 ROOM = 2400
 """Tokens that may be read anew for all masked messages of one log together."""
@@ -48,8 +48,8 @@ def _ask(case: Case, view: View, tokenizer: Any) -> list[ScoreRequest]:
     target = target_of(case.reference or "", tokenizer) if (case.reference or "").strip() else ()
     if not target:
         return []
-    names = [f"{harmless(tokenizer, step.agent)}: {NEUTRAL}\n\n" for step in case.steps]
-    cue, *places = encode(tokenizer, [CUE, *names])
+    names = [f"{step.agent}: {NEUTRAL}\n\n" for step in case.steps]
+    cue, *places = text_ids(tokenizer, [CUE, *names])
     stops = horizons(view)
     asked = []
     for i in _masked(case, view):

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.counterfactual.prompts import water_level
 from pipeline.engines.plan import Ids
 from pipeline.localize.case import Case
-from pipeline.teams.render import encode, harmless
+from pipeline.teams.render import encode, text_ids
 
 BUDGET = 800
 """Tokens of all messages of one log together."""
@@ -45,7 +45,7 @@ class View:
 def view_of(case: Case, tokenizer: Any, budget: int = BUDGET) -> View:
     """The case as the scorer reads it."""
     texts = [f"Question: {case.question.strip()}\n\n", *(f"{s.agent}: {s.text.strip()}\n\n" for s in case.steps)]
-    question, *steps = encode(tokenizer, [harmless(tokenizer, text) for text in texts])
+    question, *steps = text_ids(tokenizer, texts)
     ellipsis = encode(tokenizer, [_ELLIPSIS])[0]
     cap = water_level([len(step) for step in steps], budget, least=LEAST)
     kept = [cut(step, cap, ellipsis) for step in steps]
@@ -59,7 +59,7 @@ def view_of(case: Case, tokenizer: Any, budget: int = BUDGET) -> View:
 
 def target_of(text: str, tokenizer: Any) -> Ids:
     """A short answer as it follows a cue; a long one by its beginning."""
-    return encode(tokenizer, [f" {harmless(tokenizer, text.strip())}"])[0][:_SHORT]
+    return text_ids(tokenizer, [f" {text.strip()}"])[0][:_SHORT]
 
 
 def cut(ids: Ids, cap: int, ellipsis: Ids) -> Ids:
