@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pipeline.errors import UserError
 from pipeline.ids import digest
@@ -49,7 +49,7 @@ class ModelConfig(_Section):
 
 class TasksConfig(_Section):
     path: str = ""
-    """JSONL, Parquet, a `datasets` folder, or with `hub` a hub id."""
+    """JSON lines, JSON, CSV, TSV (also .gz, .zst, .bz2), Parquet, a folder, or with `hub` a hub id."""
     hub: bool = False
     """Let `path` be an id of the Hugging Face hub."""
     source: str = ""
@@ -59,15 +59,31 @@ class TasksConfig(_Section):
     split: str | None = None
     """Split of a data set that has several."""
     question: str = "question"
-    """Column of the question."""
+    """Column of the question, whatever its case, with dots for what is nested (`extra_info.question`); of a chat the
+    last user message. Left alone, the usual names are tried."""
     answer: str = "answer"
-    """Column of the reference answer or of the list of its aliases."""
+    """Column of the reference answer or of the list of its aliases, named likewise (`reward_model.ground_truth`). Left
+    alone, the usual names are tried, and columns of aliases (`answer_aliases`) add to it."""
     offset: int = Field(0, ge=0)
     """Leave out so many tasks at the start."""
     limit: int | None = Field(None, ge=1)
     """Take so many tasks at most."""
     verifier: str = "exact"
     """exact, f1, number, math, or the dotted path of a class with `name` and `verify`."""
+    verifier_options: dict[str, Any] = {}
+    """Keyword arguments of the verifier. f1: `threshold` (0.5); number: `relative` and `absolute` tolerance; math:
+    `cpu_seconds` (10)."""
+
+    @model_validator(mode="after")
+    def _without_idle_options(self) -> TasksConfig:
+        """Refuse options that would be accepted and have no effect."""
+        if self.options and not self.source:
+            names = ", ".join(self.options)
+            raise ValueError(
+                f"tasks.options ({names}) are for tasks.source, which is not set: they would have no effect; "
+                f"set a verifier's with tasks.verifier_options.{next(iter(self.options))}=..."
+            )
+        return self
 
 
 class ToolConfig(_Section):
@@ -278,6 +294,8 @@ class Config(_Section):
         dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
         for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
             del dump["model"][key]
+        if not self.tasks.verifier_options:  # runs older than the key keep their names
+            del dump["tasks"]["verifier_options"]
         return {**dump, "seed": self.run.seed}
 
     @property
@@ -357,6 +375,8 @@ def _explain(error: ValidationError) -> str:
         return f"config: unknown key {place!r}; {cure}{more}"
     if first["type"] == "missing":
         return f"config: {place!r} is missing{more}"
+    if first["type"] == "value_error":  # of a section's own rule, whose text names its keys
+        return f"config: {first['ctx']['error']}{more}"
     return f"config: {place} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}{more}"
 
 

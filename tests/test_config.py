@@ -84,6 +84,7 @@ def test_set_takes_numbers_booleans_lists_and_tables():
             "sample.temperature=0.25",
             "sample.group_size=7",
             'team.tools.find={kind="search", documents=["a.txt", "b.txt"]}',
+            "tasks.source=mine:tasks",
             "tasks.options.n=5",
         ),
     )
@@ -241,3 +242,23 @@ def test_the_page_of_keys_is_the_configuration_as_it_is():
 def test_every_key_says_what_it_means():
     unsaid = [line for line in document().splitlines() if line.startswith("| `") and line.endswith("|  |")]
     assert not unsaid
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("tasks.path=a.jsonl", "tasks.options.threshold=0.9"), "tasks.verifier_options.threshold="),
+        (("tasks.options.n=5",), "tasks.source, which is not set"),
+    ],
+)
+def test_options_without_effect_are_refused_with_the_cure(overrides: tuple[str, ...], said: str):
+    with pytest.raises(UserError, match=said) as caught:
+        load_config(None, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_verifiers_settings_are_part_of_what_rows_depend_on():
+    set_to = load_config(None, ("tasks.verifier=f1", "tasks.verifier_options.threshold=0.9"))
+    assert set_to.tasks.verifier_options == {"threshold": 0.9}
+    assert set_to.run_id != load_config(None, ("tasks.verifier=f1",)).run_id
+    assert "verifier_options" not in load_config().sampling()["tasks"]

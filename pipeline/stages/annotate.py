@@ -106,7 +106,8 @@ def plan(config: Config, run: str, *, dry: bool = False) -> AnnotatePlan:
         if not names:
             raise UserError(f"run {run!r} holds imported logs, which cannot be replayed; set annotate.value=likelihood")
         check_conditions(config, run, policy_id, "a replay", "annotate.value=likelihood (audit.trajectories=0)")
-    specs = {alien: digest([rules[alien].__dict__, config.tasks.verifier], 8) for alien in rules}
+    judged = [config.tasks.verifier, *filter(None, [config.tasks.verifier_options])]
+    specs = {alien: digest([rules[alien].__dict__, *judged], 8) for alien in rules}
     solved = section.model_dump(mode="json", include={"players", "estimator", "budget", "token_budget"})
     shards = []
     for name in names:
@@ -332,7 +333,7 @@ class _Guarded:
 
     def __init__(self, config: Config) -> None:
         self.name = config.tasks.verifier
-        self._inner = get_verifier(self.name)
+        self._inner = get_verifier(self.name, **config.tasks.verifier_options)
 
     def verify(self, answer: str, references: Sequence[str]) -> Verdict:
         """The verdict. Raises WorkError."""

@@ -76,7 +76,7 @@ class Bench:
         Raises WorkError where the team does not repeat a recorded prefix.
         """
         done = watcher().start(name, len(asked))
-        verifier = get_verifier(self.config.tasks.verifier)
+        verifier = get_verifier(self.config.tasks.verifier, **self.config.tasks.verifier_options)
         result = []
         for one in play(self.engine, self.team, asked, self.config.sample, done):
             if one.talk.diverged:

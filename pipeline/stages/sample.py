@@ -87,7 +87,7 @@ def gather_tasks(config: Config) -> tuple[list[Task], list[Reject]]:
 def plan(config: Config) -> SamplePlan:
     """Check everything that can be checked without the engine, and cut the work into shards."""
     team, solo = load_team(config.team)
-    get_verifier(config.tasks.verifier)
+    get_verifier(config.tasks.verifier, **config.tasks.verifier_options)
     tasks, rejects = gather_tasks(config)
     policy_id, policy = policy_of(config)
     rules = rules_of(config)
@@ -174,7 +174,7 @@ def run_shard(plan: SamplePlan, shard: Shard) -> list[Played]:
     team = plan.solo if solo else plan.team
     done = watcher().start(f"sampling {shard.name}", len(shard.rollouts))
     played = play(engine, team, shard.rollouts, config.sample, done)
-    verifier = get_verifier(config.tasks.verifier)
+    verifier = get_verifier(config.tasks.verifier, **config.tasks.verifier_options)
     write = writer(Store(config.store_root), config.run_id, shard.name, shard.fingerprint)
     write("messages", [row for one in played for row in message_rows(one, config.sample, plan.policy_id)])
     write(

@@ -1,39 +1,31 @@
-"""Read tasks from JSONL, JSON, Parquet, a saved data set, or (when allowed) the Hugging Face Hub."""
+"""Read tasks from JSON, CSV or Parquet files, a folder, a saved data set, or (when allowed) the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import difflib
 import json
-import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.tasks.columns import (
+    QUESTION_COLUMNS,
+    REFERENCE_COLUMNS,
+    BadRowError,
+    answer_of,
+    meta_of,
+    plain,
+    question_of,
+)
+from pipeline.tasks.rows import KINDS, Row, kind_of, rows_of
 from pipeline.tasks.task import Reject, Task, make_task
-
-QUESTION_COLUMNS = ("question", "problem", "prompt", "query")
-REFERENCE_COLUMNS = ("references", "answers", "answer", "ground_truth", "target")
 
 _SHOWN = 500
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
-
-
-class _BadRowError(ValueError):
-    """A row that cannot become a task; the message is the reason in the rejects table."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One input row: where it stands, its columns, or the bad text and why it is bad."""
-
-    source: str
-    line: int
-    columns: Any
-    problem: str | None = None
+_DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "package.json")
+"""JSON files beside the data that hold no rows."""
 
 
 def load_tasks(
@@ -47,36 +39,35 @@ def load_tasks(
 ) -> tuple[list[Task], list[Reject]]:
     """The usable rows of `path` as tasks, in file order, and the rows set aside with file, line and reason.
 
-    `path`: .jsonl, .ndjson, .json (a list), .parquet, a folder (Parquet files, or datasets.save_to_disk),
-    or with `hub` a Hub id "owner/name" or "owner/name:config". `split` picks a part of what has parts (rows
-    with another value in a column `split` are passed over) and names the split of what has none. `question`
-    and `answer` name the columns; left alone, the usual names are tried. Other columns go to `meta`. At
-    most `limit` tasks. Raises UserError for a missing or unreadable file, an unknown split, and no usable
-    row at all.
+    `path`: .jsonl, .ndjson, .json, .csv, .tsv (each also .gz, .zst, .bz2), .parquet, a folder of them or of
+    datasets.save_to_disk, or with `hub` a Hub id "owner/name" or "owner/name:config". `split` picks a part of what has
+    parts (rows with another value in a column `split` are passed over) and names the split of what has none. `question`
+    and `answer` name the columns, whatever their case, with dots for what is nested; left alone, the usual names are
+    tried, and aliases are added. Other columns go to `meta`. At most `limit` tasks. Raises UserError for a missing or
+    unreadable file, an unknown split, and no usable row at all.
     """
     if limit is not None and limit < 1:
         raise UserError(f"limit is {limit}; ask for at least 1 task, or leave it out")
     questions = QUESTION_COLUMNS if question == QUESTION_COLUMNS[0] else (question,)
     answers = REFERENCE_COLUMNS if answer == "answer" else (answer,)
     tasks: dict[str, Task] = {}
+    places: dict[str, tuple[str, Row]] = {}
     rejects: list[Reject] = []
     for row in _rows(path, split, hub):
         try:
             task = _task(row, split, questions, answers)
             if task is None:
                 continue
-            if task.task_id in tasks:
-                raise _BadRowError("duplicate of an earlier task")
-        except _BadRowError as error:
+            _refuse_double(task, row, places)
+        except BadRowError as error:
             rejects.append(Reject(row.source, row.line, str(error), _shown(row.columns)))
             continue
         tasks[task.task_id] = task
         if limit is not None and len(tasks) >= limit:
             break
     if not tasks:
-        first = f"; line {rejects[0].line}: {rejects[0].reason}" if rejects else "; it holds no row"
         of_split = f" of split {split!r}" if split else ""
-        raise UserError(f"{path}: no usable task{of_split} among {len(rejects)} rows{first}")
+        raise UserError(f"{path}: no usable task{of_split} among {len(rejects)} rows{_first(rejects)}")
     return list(tasks.values()), rejects
 
 
@@ -90,103 +81,67 @@ def load_questions(path: str, question: str = "question") -> list[str]:
     found = []
     for row in _rows(path, None, False):
         try:
-            found.append(_question(_columns(row), names)[1])
-        except _BadRowError as error:
-            raise UserError(f"{row.source}:{row.line}: {error}; mend the row, or set tasks.question") from None
+            found.append(question_of(_columns(row), names).text)
+        except BadRowError as error:
+            cure = "mend the row, or set tasks.question"
+            raise UserError(f"{row.source}:{row.line}: {str(error).partition('; name ')[0]}; {cure}") from None
     if not found:
         raise UserError(f"{path}: it holds no row")
     return found
 
 
-def _task(row: _Row, split: str | None, questions: tuple[str, ...], answers: tuple[str, ...]) -> Task | None:
-    """The task of a row; None if the row belongs to another split. Raises _BadRowError."""
+def _task(row: Row, split: str | None, questions: tuple[str, ...], answers: tuple[str, ...]) -> Task | None:
+    """The task of a row; None if the row belongs to another split. Raises BadRowError."""
     columns = _columns(row)
     own_split = columns.get("split")
     if split is not None and isinstance(own_split, str) and own_split != split:
         return None
-    asked, text = _question(columns, questions)
-    answered = _column(columns, answers, "answer")
-    references = _references(columns[answered])
-    if not references:
-        raise _BadRowError(f"no answer in {answered!r}")
-    meta = dict(columns["meta"]) if isinstance(columns.get("meta"), dict) else {}
-    taken = {asked, answered, "split", "meta", "task_id", "source"}
-    meta |= {name: value for name, value in columns.items() if name not in taken and not isinstance(value, bytes)}
+    asked = question_of(columns, questions)
+    answered = answer_of(columns, answers)
+    taken = {*answered.columns, *([asked.column] if asked.whole else [])}
     named = own_split if isinstance(own_split, str) and own_split else None
-    return make_task(text, references, source=row.source, split=split or named or "all", meta=meta)
+    meta = meta_of(columns, taken | ({"split"} if named else set()))
+    return make_task(asked.text, answered.references, source=row.source, split=split or named or "all", meta=meta)
 
 
-def _columns(row: _Row) -> dict[str, Any]:
+def _columns(row: Row) -> dict[str, Any]:
     if row.problem is not None:
-        raise _BadRowError(row.problem)
+        raise BadRowError(row.problem)
     if not isinstance(row.columns, dict):
-        raise _BadRowError(f"a row must be an object with named columns, not {type(row.columns).__name__}")
+        raise BadRowError(f"a row must be an object with named columns, not {type(row.columns).__name__}")
     return row.columns
 
 
-def _question(columns: dict[str, Any], names: tuple[str, ...]) -> tuple[str, str]:
-    """The column of the question, and the question."""
-    asked = _column(columns, names, "question")
-    text = columns[asked]
-    if not isinstance(text, str):
-        raise _BadRowError(f"question in {asked!r} is {type(text).__name__}, not text")
-    if not text.strip():
-        raise _BadRowError(f"empty question in {asked!r}")
-    return asked, text.strip()
+def _refuse_double(task: Task, row: Row, places: dict[str, tuple[str, Row]]) -> None:
+    """Set a question aside that was asked before: with one answer it is the same task, with two it has none."""
+    text = " ".join(task.question.split())
+    first = places.setdefault(text, (task.task_id, row))
+    if first[1] is row:
+        return
+    where = f"line {first[1].line}" if first[1].source == row.source else f"{first[1].source}:{first[1].line}"
+    if first[0] == task.task_id:
+        raise BadRowError(f"duplicate of {where}")
+    raise BadRowError(f"the question of {where} again, with other answers: {', '.join(task.references)}")
 
 
-def _column(columns: dict[str, Any], names: tuple[str, ...], what: str) -> str:
-    present = [name for name in names if name in columns]
-    if not present:
-        raise _BadRowError(f"no {what}: no column {' or '.join(names)}; the row has {', '.join(map(str, columns))}")
-    # A column may be there and null in this row while another one holds the answer.
-    return next((name for name in present if columns[name] not in (None, [], "")), present[0])
-
-
-def _references(value: Any) -> list[str]:
-    """Aliases as texts: of a scalar, a list, or a dict of SQuAD ("text") or TriviaQA ("value", "aliases")."""
-    if isinstance(value, dict):
-        aliases = value.get("aliases")
-        others = aliases if isinstance(aliases, list) else []
-        value = [value["value"], *others] if "value" in value else value.get("text")
-    values = value if isinstance(value, list | tuple) else [value]
-    return list(dict.fromkeys(text for item in values if (text := _reference(item))))
-
-
-def _reference(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return ""
-        return str(int(value)) if value.is_integer() else str(value)
-    if not isinstance(value, str):
-        return str(value) if isinstance(value, int) else ""
-    # GSM8K writes the worked solution first and the reference after four hashes.
-    if "####" in value:
-        return _THOUSANDS.sub("", value.rsplit("####", 1)[1].strip())
-    return value.strip()
+def _first(rejects: list[Reject]) -> str:
+    if not rejects:
+        return "; it holds no row"
+    place = f"line {rejects[0].line}: " if rejects[0].line else ""
+    return f"; {place}{rejects[0].reason}"
 
 
 def _shown(columns: Any) -> str:
-    text = columns if isinstance(columns, str) else json.dumps(columns, ensure_ascii=False, default=str)
+    text = columns if isinstance(columns, str) else json.dumps(plain(columns), ensure_ascii=False)
     return text[:_SHOWN]
 
 
-def _rows(path: str, split: str | None, hub: bool) -> Iterator[_Row]:
+def _rows(path: str, split: str | None, hub: bool) -> Iterator[Row]:
     place = Path(path)
     if place.is_dir():
         return _folder(place, split)
     if place.is_file():
-        match place.suffix.lower():
-            case ".jsonl" | ".ndjson":
-                return _jsonl(place)
-            case ".json":
-                return _json_list(place)
-            case ".parquet":
-                return _parquet([place])
-            case suffix:
-                raise UserError(f"{path}: cannot read {suffix!r} files; use .jsonl, .json, .parquet or a folder")
+        return rows_of(place, split)
     if hub:
         return _hub(path, split)
     raise UserError(_missing(place))
@@ -203,68 +158,56 @@ def _missing(place: Path) -> str:
     return message
 
 
-def _jsonl(path: Path) -> Iterator[_Row]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            raw = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not raw.strip():
-                continue
-            try:
-                yield _Row(str(path), number, json.loads(raw.decode()))
-            except UnicodeDecodeError as error:
-                bad = raw.decode(errors="replace").strip()
-                yield _Row(str(path), number, bad, f"not UTF-8 (byte {error.start})")
-            except (ValueError, RecursionError) as error:
-                yield _Row(str(path), number, raw.decode().strip(), f"not JSON ({error})")
-
-
-def _json_list(path: Path) -> Iterator[_Row]:
-    """The elements of a JSON list; `line` is the element's place in it, counted from 1."""
-    try:
-        rows = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); one object a line belongs in a .jsonl file") from error
-    if not isinstance(rows, list):
-        raise UserError(f"{path}: holds {type(rows).__name__}, not a list of rows; one object a line is .jsonl")
-    for number, row in enumerate(rows, start=1):
-        yield _Row(str(path), number, row)
-
-
-def _parquet(paths: Iterable[Path]) -> Iterator[_Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for path in paths:
-        number = 0
-        try:
-            for batch in pq.ParquetFile(path).iter_batches():
-                for row in batch.to_pylist():
-                    number += 1
-                    yield _Row(str(path), number, row)
-        except (pa.ArrowException, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(f"{path}: is not a readable Parquet file ({reason}); write it again") from error
-
-
-def _folder(folder: Path, split: str | None) -> Iterator[_Row]:
+def _folder(folder: Path, split: str | None) -> Iterator[Row]:
+    """A saved data set, or all Parquet files, or without any all other files that hold rows."""
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         import datasets
 
-        return _dataset(datasets.load_from_disk(str(folder)), str(folder), split)
-    files = sorted(folder.rglob("*.parquet"))
+        try:
+            loaded = datasets.load_from_disk(str(folder))
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UserError(f"{folder}: the saved data set cannot be read ({reason}); is it whole?") from error
+        return _dataset(loaded, str(folder), split)
+    found = sorted(file for file in folder.rglob("*") if _may_hold_rows(file, folder))
+    parquet = [file for file in found if kind_of(file) == ".parquet"]
+    files = parquet or found
     if not files:
-        raise UserError(f"{folder}: holds no Parquet file and no saved data set; name one file in it")
+        raise UserError(
+            f"{folder}: holds no saved data set, no Parquet file and none of {', '.join(KINDS)}; name one file in it"
+        )
+    passed = [file for file in found if file not in files]
     if split is None:
-        return _parquet(files)
+        return _files(files, passed, None)
     # The Hub's naming: data/train-00000-of-00002.parquet, or train/0000.parquet.
-    chosen = [file for file in files if split in (re.split(r"[-.]", file.name)[0], file.parent.name)]
-    known = {re.split(r"[-.]", file.name)[0] for file in files}
+    chosen = [file for file in files if split in (_begins(file), file.parent.name)]
+    known = {_begins(file) for file in files}
     if not chosen and len(known) > 1:
         raise UserError(f"{folder}: has no split {split!r}; its files begin with {', '.join(sorted(known))}")
-    return _parquet(chosen or files)
+    return _files(chosen or files, passed, split)
 
 
-def _hub(path: str, split: str | None) -> Iterator[_Row]:
+def _may_hold_rows(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return file.is_file() and kind_of(file) in KINDS and not hidden and file.name not in _DESCRIPTIONS
+
+
+def _begins(file: Path) -> str:
+    return re.split(r"[-.]", file.name)[0]
+
+
+def _files(files: Iterable[Path], passed: Iterable[Path], split: str | None) -> Iterator[Row]:
+    """The rows of several files; one that cannot be read, or is passed over, is a row with its reason."""
+    for file in files:
+        try:
+            yield from rows_of(file, split)
+        except UserError as error:
+            yield Row(str(file), 0, "", str(error).removeprefix(f"{file}: "))
+    for file in passed:
+        yield Row(str(file), 0, "", "passed over: the folder's Parquet files were read; name this file to read it")
+
+
+def _hub(path: str, split: str | None) -> Iterator[Row]:
     import datasets
 
     if not _HUB_ID.fullmatch(path):
@@ -278,7 +221,7 @@ def _hub(path: str, split: str | None) -> Iterator[_Row]:
     return _dataset(loaded, path, split)
 
 
-def _dataset(loaded: Any, source: str, split: str | None) -> Iterator[_Row]:
+def _dataset(loaded: Any, source: str, split: str | None) -> Iterator[Row]:
     """The rows of a datasets.Dataset, or of the asked-for split of a DatasetDict."""
     import datasets
 
@@ -289,4 +232,4 @@ def _dataset(loaded: Any, source: str, split: str | None) -> Iterator[_Row]:
             problem = "name a split" if split is None else f"has no split {split!r}"
             raise UserError(f"{source}: {problem}; it has {', '.join(names)}")
         loaded = loaded[wanted]
-    return (_Row(source, number, dict(row)) for number, row in enumerate(loaded, start=1))
+    return (Row(source, number, dict(row)) for number, row in enumerate(loaded, start=1))

@@ -10,18 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
+from pipeline.scripts import SPACELESS, terms
 from pipeline.tools.base import ToolResult
 
 NOTHING_FOUND = "nothing found"
 MAX_QUERY_TOKENS = 256
 
-_TOKEN = re.compile(r"[^\W_]+")
+_TOKEN = re.compile(rf"(?P<run>[{SPACELESS}]+)|(?:(?![{SPACELESS}])[^\W_])+")
+_LETTER_OR_MARK = re.compile(f"[{SPACELESS}]")
 
 
 def tokenize(text: str) -> list[str]:
-    """Lower-case words without accents; no stop words, no stemming: every word can be searched for."""
+    """Lower-case words without accents; no stop words, no stemming: every word can be searched for.
+
+    Chinese, Japanese, Thai and other scripts without spaces are cut into pairs of neighbouring letters, and Chinese
+    into characters too, so that a question finds a document which shares a part of its sentence.
+    """
     folded = unicodedata.normalize("NFKD", text)
-    return _TOKEN.findall("".join(mark for mark in folded if not unicodedata.combining(mark)).lower())
+    bare = "".join(mark for mark in folded if not unicodedata.combining(mark) or _LETTER_OR_MARK.match(mark))
+    found = _TOKEN.finditer(unicodedata.normalize("NFC", bare).lower())
+    return [term for match in found for term in (terms(match["run"]) if match["run"] else [match[0]])]
 
 
 class Search:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from typing import Any
 
 from pipeline.errors import UserError
@@ -31,6 +32,7 @@ def get_verifier(name: str, **options: Any) -> Verifier:
         raise UserError(f"no verifier {name!r}; there are {', '.join(VERIFIERS)}; {hint}")
     found = load_dotted(VERIFIERS.get(name, name))
     if isinstance(found, type):
+        _refuse_unknown(name, found, options)
         try:
             found = found(**options)
         except (TypeError, ValueError) as error:
@@ -40,3 +42,19 @@ def get_verifier(name: str, **options: Any) -> Verifier:
     if not isinstance(found, Verifier):
         raise UserError(f"verifier {name}: needs a `name` and a method `verify(answer, references)`")
     return found
+
+
+def _refuse_unknown(name: str, verifier: type, options: dict[str, Any]) -> None:
+    """Raise UserError for an option that the class does not take, with the nearest that it does."""
+    if not options:
+        return
+    taken = inspect.signature(verifier).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+        return
+    for option in options:
+        if option not in taken:
+            close = difflib.get_close_matches(option, taken, n=1, cutoff=0.5)
+            cure = f"did you mean {close[0]!r}? it takes" if close else "it takes"
+            raise UserError(
+                f"verifier {name}: cannot be made with {option!r}; {cure} {', '.join(taken) or 'no option'}"
+            )

@@ -37,3 +37,23 @@ class Verifier(Protocol):
 def binary(success: bool) -> Verdict:
     """The verdict of a verifier that knows right and wrong only."""
     return Verdict(1.0 if success else 0.0, success)
+
+
+def setting(name: str, value: object, low: float, high: float) -> float:
+    """`value` as a number in [low, high]. Raises ValueError, which names it, for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
+    return float(value)
+
+
+def boxed(text: str) -> str | None:
+    """What stands in the last \\boxed{...} of `text`, its braces balanced; None without one."""
+    start = text.rfind("\\boxed{")
+    if start < 0:
+        return None
+    depth, begin = 0, start + len("\\boxed")
+    for at in range(begin, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[at], 0)
+        if depth == 0:
+            return text[begin + 1 : at].strip() or None
+    return None

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline.verifiers.base import Verdict
+from pipeline import scripts
+from pipeline.verifiers.base import Verdict, setting
 from pipeline.verifiers.exact import normalize
 
 
+def words(text: str) -> list[str]:
+    """The normalized words; Chinese by character, other scripts without spaces by pairs of letters."""
+    return [part for word in normalize(text).split() for part in scripts.words(word)]
+
+
 def token_f1(answer: str, reference: str) -> float:
-    """F1 in [0, 1] of the bags of normalized words (SQuAD, arXiv 1606.05250); symmetric; 0 if empty."""
-    said, wanted = Counter(normalize(answer).split()), Counter(normalize(reference).split())
+    """F1 in [0, 1] of the bags of words (SQuAD, arXiv 1606.05250); symmetric; 0 if empty."""
+    said, wanted = Counter(words(answer)), Counter(words(reference))
     shared = (said & wanted).total()
     return 2 * shared / (said.total() + wanted.total()) if shared else 0.0
 
@@ -22,9 +28,9 @@ class F1:
     name = "f1"
 
     def __init__(self, threshold: float = 0.5) -> None:
-        if not 0.0 < threshold <= 1.0:
-            raise ValueError(f"threshold must be in (0, 1], not {threshold}")
-        self.threshold = threshold
+        self.threshold = setting("threshold", threshold, 0.0, 1.0)
+        if not self.threshold:
+            raise ValueError("threshold must be above 0, or every answer would be a success")
 
     def verify(self, answer: str, references: Sequence[str]) -> Verdict:
         """The verdict on `answer`; no references give 0."""

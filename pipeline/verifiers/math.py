@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import WorkError
-from pipeline.verifiers.base import Verdict, binary
+from pipeline.verifiers.base import Verdict, binary, setting
 
 ANSWER_TAIL = 4000
 """Characters of an answer that are read, counted from its end, where the final expression stands."""
@@ -82,9 +82,7 @@ class Math:
     name = "math"
 
     def __init__(self, cpu_seconds: float = 10.0) -> None:
-        if cpu_seconds <= 0:
-            raise ValueError(f"cpu_seconds must be positive, not {cpu_seconds}")
-        self.cpu_seconds = cpu_seconds
+        self.cpu_seconds = setting("cpu_seconds", cpu_seconds, 0.1, 600)
         self._lock = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._owner = 0

@@ -1,88 +1,146 @@
-"""The last number of an answer, compared as a number."""
+"""The quantity that an answer ends with, compared whole: number, scale, per cent, unit, date, list."""
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from decimal import Decimal, DecimalException
 
-from pipeline.verifiers.base import Verdict, binary
+from pipeline.verifiers.base import Verdict, binary, setting
+from pipeline.verifiers.expression import ARITHMETIC
+from pipeline.verifiers.moments import same_moment
+from pipeline.verifiers.quantity import Quantities, Quantity, Reading
 
 RELATIVE_TOLERANCE = 1e-6
-
-ANSWER_TAIL = 4000
-"""Characters of an answer that are read, counted from its end: bounds the time that hostile text can take."""
-
-_PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)"
-_NUMBER = re.compile(
-    rf"""(?P<sign>(?<![\w.)\]])-)?            # a minus after a word or bracket subtracts, it is no sign
-    (?:\\?[$€£¥]\s?)?
-    (?<![A-Za-z_])                            # the 2 of CO2 is part of a name
-    (?:(?P<whole>{_PLAIN})\ (?=\d+/\d))?      # the 1 of 1 1/2
-    (?P<number>{_PLAIN}(?:\.\d+)?|(?<!\d)\.\d+)
-    (?P<exponent>[eE][+-]?\d+)?
-    (?:\s?/\s?(?P<below>{_PLAIN}(?:\.\d+)?))?
-    (?P<percent>\s?\\?%)?""",
-    re.VERBOSE,
-)
-_FRAC = re.compile(r"\\[dt]?frac\{(-?[\d.]+)\}\{(-?[\d.]+)\}")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A number as written: `value` (50 for "50%") and whether a percent sign follows it."""
-
-    value: float
-    percent: bool
-
-
-def last_number(text: str) -> Reading | None:
-    """The last number of `text`, or None: 1,234.5  -$3  50%  3/4  1 1/2  .5  2e6  \\frac{1}{2}; not n/0."""
-    plain = _FRAC.sub(r"\1/\2", text[-ANSWER_TAIL:].replace("{,}", ",").replace("\N{MINUS SIGN}", "-"))
-    matches = list(_NUMBER.finditer(plain))
-    if not matches:
-        return None
-    match = matches[-1]
-    value = float(match["number"].replace(",", "") + (match["exponent"] or ""))
-    if match["below"]:
-        below = float(match["below"].replace(",", ""))
-        value = value / below if below else math.nan
-    if match["whole"]:
-        value += float(match["whole"].replace(",", ""))
-    if match["sign"]:
-        value = -value
-    return Reading(value, match["percent"] is not None) if math.isfinite(value) else None
-
-
-def same_number(answer: Reading, reference: Reading) -> bool:
-    """Whether two readings agree: whole numbers exactly, others within a relative 1e-6.
-
-    Where only one bears a percent sign, 50% agrees with both 50 and 0.5: data sets write it either way.
-    """
-    if answer.percent == reference.percent:
-        return _close(answer.value, reference.value)
-    share, other = (answer, reference) if answer.percent else (reference, answer)
-    return _close(share.value, other.value) or _close(share.value / 100, other.value)
-
-
-def _close(a: float, b: float) -> bool:
-    # A relative tolerance alone would take 1234567 for 1234568.
-    if a.is_integer() and b.is_integer():
-        return a == b
-    return math.isclose(a, b, rel_tol=RELATIVE_TOLERANCE)
+LARGEST_TOLERANCE = 1e15
 
 
 class Number:
-    """outcome = 1 if the last number of the answer equals the last number of any reference, else 0.
+    """outcome = 1 if the quantity that ends the answer equals that of any reference, else 0.
 
-    The usual rule for GSM8K. An answer or a reference without a number never matches.
+    The usual rule for GSM8K, of whole quantities: 5 million, 27.38 %, 5 x 10^8, 2\\sqrt{3}, 16 cm^2, 3:30, 2021-03-04,
+    and of lists, ranges and ratios all their numbers. A unit may be left out; two of one kind are converted (16 km is
+    16000 m), two of different kinds differ. 50 % agrees with 50 and with 0.5: data sets write it either way. By default
+    whole numbers must be equal, and others within a relative 1e-6; `relative` (a share of the reference) and `absolute`
+    (in its unit) hold for whole numbers too, and meeting one of them is enough. A text without a number never matches.
     """
 
     name = "number"
 
+    def __init__(self, relative: float | None = None, absolute: float | None = None) -> None:
+        self.relative = None if relative is None else Decimal(setting("relative", relative, 0.0, 1.0))
+        self.absolute = None if absolute is None else Decimal(setting("absolute", absolute, 0.0, LARGEST_TOLERANCE))
+
     def verify(self, answer: str, references: Sequence[str]) -> Verdict:
-        """The verdict on the last number that `answer` holds."""
-        said = last_number(answer)
-        wanted = [last_number(reference) for reference in references]
-        return binary(said is not None and any(number and same_number(said, number) for number in wanted))
+        """The verdict on the last quantity that `answer` holds."""
+        said = Quantities(answer)
+        return binary(any(self._matches(said, Quantities(reference).whole(words=True)) for reference in references))
+
+    def _matches(self, answer: Quantities, reference: Reading | None) -> bool:
+        if reference is None:
+            return False
+        readings = [answer.whole()]
+        if len(reference.quantities) > 1:
+            readings.append(answer.last(len(reference.quantities)))
+        return any(self.same(reading, reference) for reading in readings if reading)
+
+    def same(self, answer: Reading, reference: Reading) -> bool:
+        """Whether two readings agree in every quantity; a comma between two numbers may be a decimal one."""
+        pairs = [(answer.quantities, reference.quantities)]
+        if answer.joined:
+            pairs.append(((answer.joined,), reference.quantities))
+        if reference.joined:
+            pairs.append((answer.quantities, (reference.joined,)))
+        unordered = answer.unordered and reference.unordered
+        return any(self._all_same(said, wanted, unordered) for said, wanted in pairs)
+
+    def _all_same(self, said: Sequence[Quantity], wanted: Sequence[Quantity], unordered: bool) -> bool:
+        if len(said) != len(wanted):
+            said, wanted = _spread(said), _spread(wanted)
+        if len(said) != len(wanted):
+            return False
+        if all(self._same(one, other) for one, other in zip(said, wanted, strict=True)):
+            return True
+        if not unordered:
+            return False
+        left = list(wanted)
+        for one in said:
+            match = next((other for other in left if self._same(one, other)), None)
+            if match is None:
+                return False
+            left.remove(match)
+        return True
+
+    def _same(self, answer: Quantity, reference: Quantity) -> bool:
+        try:
+            return self._agree(answer, reference)
+        except DecimalException:  # beyond the largest exponent there is
+            return False
+
+    def _agree(self, answer: Quantity, reference: Quantity) -> bool:
+        if answer.moment and reference.moment:
+            return same_moment(answer.moment, reference.moment)
+        if answer.moment or reference.moment:
+            return _is_year(answer, reference)
+        if answer.bound and reference.bound and answer.bound != reference.bound:
+            return False
+        if answer.percent or reference.percent:
+            return self._same_share(answer, reference)
+        if not answer.units or not reference.units:
+            return self._close(answer.value, reference.value)
+        return any(
+            one.dimensions == other.dimensions
+            and self._close(_converted(answer.value, one.factor, other.factor), reference.value)
+            for one in answer.units
+            for other in reference.units
+        )
+
+    def _same_share(self, answer: Quantity, reference: Quantity) -> bool:
+        if answer.percent and reference.percent:
+            return self._close(answer.value, reference.value)
+        # Where one bears a per cent sign, the other may be of either kind, but no length and no money.
+        if answer.units or reference.units:
+            return False
+        hundredth = Decimal("0.01")
+        if answer.percent:
+            return self._close(answer.value, reference.value) or self._close(
+                ARITHMETIC.multiply(answer.value, hundredth), reference.value
+            )
+        return self._close(answer.value, reference.value) or self._close(
+            answer.value, ARITHMETIC.multiply(reference.value, hundredth)
+        )
+
+    def _close(self, answer: Decimal, reference: Decimal) -> bool:
+        if answer == reference:
+            return True
+        difference = ARITHMETIC.abs(ARITHMETIC.subtract(answer, reference))
+        if self.absolute is not None and difference <= self.absolute:
+            return True
+        relative = self.relative
+        if relative is None:
+            # A relative tolerance alone would take 1234567 for 1234568.
+            if _is_whole(answer) and _is_whole(reference):
+                return False
+            relative = Decimal(RELATIVE_TOLERANCE)
+        return difference <= ARITHMETIC.multiply(relative, ARITHMETIC.abs(reference))
+
+
+def _is_whole(value: Decimal) -> bool:
+    return value == value.to_integral_value()
+
+
+def _converted(value: Decimal, one: Decimal, other: Decimal) -> Decimal:
+    return value if one == other else ARITHMETIC.divide(ARITHMETIC.multiply(value, one), other)
+
+
+def _is_year(answer: Quantity, reference: Quantity) -> bool:
+    """Whether the answer is a date in the year that the reference names."""
+    if answer.moment is None or reference.units or reference.percent:
+        return False
+    return any(date[0] is not None and date[0] == reference.value for date in answer.moment.dates)
+
+
+def _spread(quantities: Sequence[Quantity]) -> Sequence[Quantity]:
+    """The numbers of a ratio one by one: 3:2 is 3 to 2."""
+    if len(quantities) != 1 or quantities[0].moment is None or quantities[0].moment.half:
+        return quantities
+    return [Quantity(Decimal(part)) for part in quantities[0].moment.parts] or quantities

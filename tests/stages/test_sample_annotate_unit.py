@@ -379,3 +379,15 @@ def test_tasks_may_come_from_a_function_of_ones_own(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     config = configured(tmp_path, tasks={"source": "my_own_tasks:some", "options": {"n": 5}, "limit": 3})
     assert [task.question for task in sample.plan(config).tasks] == ["0", "1", "2"]
+
+
+def test_a_verifiers_settings_judge_the_run(tmp_path: Path, engine: ScriptedEngine):
+    tasks = {"verifier": "number", "verifier_options": {"absolute": 1000}}
+    config = configured(tmp_path, tasks=tasks)
+    sample_all(config)
+    # Every answer that is a number lies within 1000 of the right one.
+    answered = [one["success"] for one in rows(config, "trajectories") if one["answer"] is not None]
+    assert answered
+    assert all(answered)
+    with pytest.raises(UserError, match="did you mean 'absolute'"):
+        sample.plan(configured(tmp_path, tasks={"verifier": "number", "verifier_options": {"absolut": 1000}}))

@@ -27,7 +27,7 @@ def jsonl(path, rows):
         ({"prompt": "q", "answers": ["Rome", "Roma", "Rome"]}, ("Rome", "Roma")),
         ({"query": "q", "ground_truth": 2.0}, ("2",)),
         ({"question": "q", "answer": 2.5}, ("2.5",)),
-        ({"question": "q", "answer": True}, ("true",)),
+        ({"question": "q", "answer": True}, ("yes", "true")),
         ({"question": "q", "answer": "1 + 1233 = 1,234\n#### 1,234"}, ("1234",)),
         ({"question": "q", "answers": {"text": ["x", "y"], "answer_start": [1, 2]}}, ("x", "y")),
         ({"question": "q", "answer": {"value": "x", "aliases": ["x", "z"]}}, ("x", "z")),

@@ -23,6 +23,28 @@ def test_words_are_folded_and_none_is_dropped():
     assert tokenize("The Café_Noir's 3 RUNS, naïve") == ["the", "cafe", "noir", "s", "3", "runs", "naive"]
 
 
+def test_scripts_without_spaces_are_cut_into_pairs_of_letters():
+    assert tokenize("北京是") == ["北京", "京是", "北", "京", "是"]
+    assert tokenize("東京タワー 1958年") == ["東京", "京タ", "タワ", "ワー", "東", "京", "1958", "年"]
+    assert tokenize("ガラス") == ["ガラ", "ラス"]
+    assert tokenize("서울은 수도") == ["서울은", "수도"]
+
+
+@pytest.mark.parametrize(
+    ("question", "found"),
+    [("中国的首都是哪里？", 0), ("黄浦江流经哪个城市", 1), ("東京タワーの高さは？", 2), ("แม่น้ำเจ้าพระยาอยู่ที่ไหน", 3)],
+)
+def test_a_question_without_spaces_finds_its_document(question, found):
+    documents = [
+        "北京是中国的首都。",
+        "上海在黄浦江边。",
+        "東京タワーは333メートルです。",
+        "กรุงเทพตั้งอยู่ริมแม่น้ำเจ้าพระยา",
+        "The river runs.",
+    ]
+    assert Search(documents).run(question).text == documents[found]
+
+
 def test_best_document_first():
     search = Search(DOCUMENTS, k=2)
     assert search.run("cafe ZOE").text == DOCUMENTS[0]

@@ -1,8 +1,8 @@
 """Verdicts on the answers that models write, right, wrong and hostile."""
 
+import math
 import sys
 import threading
-import time
 
 import pytest
 from hypothesis import given
@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from pipeline.errors import UserError
 from pipeline.verifiers import VERIFIERS, Verdict, get_verifier
-from pipeline.verifiers.exact import normalize
+from pipeline.verifiers.cases import CASES
+from pipeline.verifiers.exact import Exact, normalize
 from pipeline.verifiers.f1 import F1, token_f1
 from pipeline.verifiers.math import Math
-from pipeline.verifiers.number import last_number
+from pipeline.verifiers.number import Number
+from pipeline.verifiers.page import DOC, document
+from pipeline.verifiers.quantity import Quantities
 
 WORDS = st.lists(
     st.sampled_from(["the", "a", "An", "cat,", "sat!", "on", "3.5", "-2", "mat.", "U.S.", "-"]), max_size=8
@@ -68,41 +71,90 @@ def test_f1_takes_the_best_alias_and_its_threshold():
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
+    ("text", "values"),
     [
-        ("She makes $1,234.50.", 1234.5),
-        ("So 5-3", 3),
-        ("It is -3", -3),
-        ("It is −3", -3),
-        ("-$5", -5),
-        ("$-5", -5),
-        ("7 - $5", 5),
-        ("- 5", 5),
-        ("3/4 of it", 0.75),
-        ("1 1/2 cups", 1.5),
-        ("-1 1/2", -1.5),
-        (r"\frac{1}{2}", 0.5),
-        (r"\boxed{18}", 18),
-        (r"\$18\%", 18),
-        (".5", 0.5),
-        ("2e3", 2000),
-        ("1, 2, 3", 3),
-        ("1,2", 2),
-        ("10-20", 20),
-        ("40 tons of CO2", 40),
-        ("1{,}000", 1000),
-        ("#### 18", 18),
+        ("She makes $1,234.50.", [1234.5]),
+        ("It is -3", [-3]),
+        ("It is −3", [-3]),
+        ("-$5", [-5]),
+        ("$-5", [-5]),
+        ("- 5", [5]),
+        ("GPT-4", [4]),
+        ("3/4 of it", [0.75]),
+        ("1 1/2 cups", [1.5]),
+        ("-1 1/2", [-1.5]),
+        (r"\frac{1}{2}", [0.5]),
+        (r"\boxed{18}", [18]),
+        (r"\$18\%", [18]),
+        (".5", [0.5]),
+        ("2e3", [2000]),
+        ("40 tons of CO2", [40]),
+        ("1{,}000", [1000]),
+        ("#### 18", [18]),
+        ("7 + 5 = 12", [12]),
+        ("1, 2, 3", [1, 2, 3]),
+        ("1,2", [1, 2]),
+        ("10-20", [10, 20]),
+        ("So 5-3", [5, 3]),
+        ("5 - 3 = 2", [2]),
+        ("In 2021, 35 people", [35]),
+        ("5x^2", [5]),
+        ("x_2 = 7", [7]),
+        ("5 000 km", [5000]),
+        (r"-\frac{\sqrt{2}}{2}", [-math.sqrt(2) / 2]),
+        (r"(1+\sqrt{5})/2", [(1 + math.sqrt(5)) / 2]),
+        ("5'10\"", [5 + 10 / 12]),
+        ("", []),
+        ("none", []),
     ],
 )
-def test_the_last_number_of_a_text(text, value):
-    assert last_number(text).value == pytest.approx(value, rel=1e-12)
+def test_the_quantities_that_end_a_text(text, values):
+    reading = Quantities(text).whole()
+    assert [float(quantity.value) for quantity in (reading.quantities if reading else ())] == pytest.approx(values)
 
 
-@pytest.mark.parametrize("unit", ["1", ",111", "1 ", "9/", "$", "-", "1,", r"\frac{1"])
-def test_long_hostile_text_takes_no_time(unit):
-    started = time.monotonic()
-    last_number("1" + unit * 50_000 + "1")
-    assert time.monotonic() - started < 1.0
+@pytest.mark.parametrize(
+    "unit",
+    ["1", ",111", "1 ", "9/", "$", "-", "1,", r"\frac{1", "(", "(1+", "1^", "10^10^", "√", "9^9^9^9 ", "exp(9e99)"],
+)
+def test_long_hostile_text_ends(unit):
+    hostile = "1" + unit * 50_000 + "1"
+    assert not Number().verify(hostile, ["7"]).success
+    assert not Exact().verify(hostile, ["7"]).success
+
+
+PIECES = [
+    "1",
+    "05",
+    ".",
+    ",",
+    "-",
+    "/",
+    "^",
+    "e9",
+    "e999999999999999999",
+    "(",
+    ")",
+    "{",
+    "}",
+    r"\frac",
+    r"\sqrt",
+    "π",
+    " ",
+]
+PIECES += ["%", "million", "km", "in", "per", "$", "€", "and", ":", "=", "±", "×", r"\log", "_", "2021-03-04", "May 4"]
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=12).map("".join)))
+def test_any_text_is_read_and_agrees_with_itself(text):
+    reading = Quantities(text).whole(words=True)
+    assert Number().verify(text, [text]).success == (reading is not None)
+
+
+def test_a_number_that_is_cut_off_matches_nothing_but_itself():
+    assert not Number().verify("1" * 5000, ["1" * 4000]).success
+    assert Number().verify("7" * 3000, ["7" * 3000]).success
+    assert not Number().verify("7" * 3000, ["7" * 2999 + "8"]).success
 
 
 @given(
@@ -110,7 +162,8 @@ def test_long_hostile_text_takes_no_time(unit):
     st.sampled_from(["{}", "{:,}", "it is {:,}.", "${}", "a 7 b {}", "**{}**"]),
 )
 def test_a_written_integer_is_read_back(number, shape):
-    assert last_number(shape.format(number)).value == number
+    (quantity,) = Quantities(shape.format(number)).whole().quantities
+    assert quantity.value == number
 
 
 @pytest.mark.parametrize(
@@ -128,11 +181,30 @@ def test_a_written_integer_is_read_back(number, shape):
         ("none", "0", False),
         ("0", "none", False),
         ("5/0", "5", False),
-        ("1e999", "1e999", False),
+        ("1e999", "1e999", True),
+        ("1e999", "1e998", False),
     ],
 )
 def test_number(answer, reference, right):
     assert get_verifier("number").verify(answer, ["x", reference]) == Verdict(float(right), right)
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if case.verifier != "math"], ids=lambda case: f"{case.answer} for {case.reference}"
+)
+def test_every_line_of_the_page(case):
+    verdict = get_verifier(case.verifier, **case.options).verify(case.answer, ["no such answer", case.reference])
+    assert verdict.success is case.right
+
+
+def test_the_page_is_what_is_tested():
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m pipeline.verifiers.page`"
+
+
+def test_a_right_answer_stays_right_with_the_answers_own_words_around_it():
+    for answer in ("16 cm^2", "5 x 10^8", r"2\sqrt{3}", "27.38 %", "5 million", "3:30", "2021-03-04", "2:3"):
+        for shape in ("{}", "The answer is {}.", "#### {}", r"\boxed{{{}}}", "So we get {}", "**{}**", "Answer: {}"):
+            assert Number().verify(shape.format(answer), [answer]).success, shape.format(answer)
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +237,11 @@ def test_math(math_verifier, answer, reference, right):
     assert math_verifier.verify(answer, [reference]) == Verdict(float(right), right)
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.verifier == "math"], ids=lambda case: case.answer)
+def test_every_line_of_the_page_on_mathematics(math_verifier, case):
+    assert math_verifier.verify(case.answer, [case.reference]).success is case.right
+
+
 def test_math_works_off_the_main_thread_and_survives_an_endless_answer():
     verifier = Math(cpu_seconds=0.7)
     verdicts = []
@@ -186,8 +263,35 @@ def test_registry_names_its_verifiers():
         get_verifier("numbr")
     with pytest.raises(UserError, match="threshold"):
         get_verifier("f1", threshold=3)
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be made.*no option"):
         get_verifier("exact", threshold=0.5)
+    with pytest.raises(UserError, match="did you mean 'relative'"):
+        get_verifier("number", relativ=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("number", {"relative": float("inf")}),
+        ("number", {"relative": -0.1}),
+        ("number", {"absolute": float("nan")}),
+        ("number", {"absolute": "0.1"}),
+        ("number", {"relative": True}),
+        ("f1", {"threshold": 0}),
+        ("f1", {"threshold": 1.5}),
+        ("math", {"cpu_seconds": float("inf")}),
+    ],
+)
+def test_a_setting_outside_its_bounds_is_refused_by_name(name, options):
+    with pytest.raises(UserError, match=next(iter(options))):
+        get_verifier(name, **options)
+
+
+def test_f1_cuts_scripts_without_spaces():
+    assert token_f1("北京大学", "北京") == 2 * 2 / (4 + 2)
+    assert token_f1("2008年", "2008") == 2 * 1 / (2 + 1)
+    # Both are of the same few Thai letters; pairs of them tell the words apart.
+    assert token_f1("กาน", "นาก") == 0.0
 
 
 def test_a_users_own_verifier_is_found_in_the_current_directory(tmp_path, monkeypatch):
