@@ -31,11 +31,13 @@ Run = Annotated[str | None, typer.Option("--run", "-r", help="A run's id; defaul
 As = Annotated[Format, typer.Option("--format", "-f", help="How to print the data.")]
 
 
-def configured(file: Path | None, sets: list[str] | None, base: dict[str, Any] | None = None) -> Config:
+def configured(
+    file: Path | None, sets: list[str] | None, base: dict[str, Any] | None = None, root: Path | None = None
+) -> Config:
     from pipeline.config import load_config
     from pipeline.quiet import hush
 
-    config = load_config(file, tuple(sets or ()), base)
+    config = load_config(file, tuple(sets or ()), base, root)
     hush(config.data_root, hub=config.model.hub or config.tasks.hub)
     return config
 
@@ -57,7 +59,7 @@ def config_of_run(file: Path | None, sets: list[str] | None, run: str | None) ->
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
         run = max(infos, key=lambda info: str(info.created)).run_id
     manifest = store.manifest(run) or {}
-    return configured(file, sets, manifest.get("config")), run
+    return configured(file, sets, manifest.get("config"), first.data_root), run
 
 
 def _held_out(info: RunInfo) -> bool:
