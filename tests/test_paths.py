@@ -129,7 +129,7 @@ def test_a_stored_configuration_opens_from_any_folder_and_after_a_move(tmp_path:
     first = load_config(Path("run.toml"))
     stored = json.loads(json.dumps(first.to_store()))
     assert load_config(None, (), stored, Path("store")) == first
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(_empty(tmp_path))
     again = load_config(None, (), stored, toml.parent / "store")
     assert named(again) == [str(toml.parent / name) for name in FOUND]
     assert again.sampling() == first.sampling()
@@ -157,8 +157,8 @@ def test_a_configuration_stored_by_an_older_version_is_the_same_still(tmp_path: 
     assert first.model_dump(include={"run", "tasks", "model"}, exclude_defaults=True) == {
         key: stored[key] for key in ("model", "tasks")
     }
-    monkeypatch.chdir(tmp_path)
-    again = load_config(None, (), stored, Path("project/data"))
+    monkeypatch.chdir(_empty(tmp_path))
+    again = load_config(None, (), stored, Path("../project/data"))
     assert again.tasks.path == str(tmp_path / "project/data/demo/tasks.jsonl")
     assert again.sampling() == first.sampling()
     assert rules_of(again)
@@ -221,6 +221,13 @@ def test_the_demo_keeps_to_the_data_folder_and_its_ids_do_not_depend_on_it(
     assert apart[1].tasks.path == "my store/demo/heldout/tasks.jsonl"
     assert apart[0].sampling() == apart[1].sampling()
     assert apart[0].sampling()["tasks"]["path"] == "data/demo/heldout/tasks.jsonl"
+
+
+def _empty(folder: Path) -> Path:
+    """A working directory without anything in it."""
+    made = folder / "empty"
+    made.mkdir()
+    return made
 
 
 def _all_paths(config: Config) -> set[str]:
