@@ -35,9 +35,13 @@ def configured(
     file: Path | None, sets: list[str] | None, base: dict[str, Any] | None = None, root: Path | None = None
 ) -> Config:
     from pipeline.config import load_config
+    from pipeline.paths import locate
     from pipeline.quiet import hush
 
     config = load_config(file, tuple(sets or ()), base, root)
+    if file is not None:  # dotted paths of a TOML file are found beside it, too
+        folder = str(locate(str(file)).resolve().parent)
+        sys.path.extend({folder} - set(sys.path))
     hush(config.data_root, hub=config.model.hub or config.tasks.hub)
     return config
 
