@@ -12,9 +12,7 @@ from pathlib import Path
 from pipeline.models import without_pattern
 
 ROOT = Path(__file__).parent.parent
-FOREIGN = re.compile(
-    r"it/s|%\||warn|INFO|DEBUG|ERROR|Traceback|resource_tracker|prefect|torch|vllm|\.py:\d", re.IGNORECASE
-)
+FOREIGN = re.compile(r"it/s|%\||[Ww]arn|INFO|DEBUG|ERROR|Traceback|resource_tracker|[Pp]refect|torch|vllm|\.py:\d")
 """What bars, logs and warnings of libraries have in them."""
 SAID = [{"role": "user", "content": "Why?"}, {"role": "assistant", "name": "sky", "content": "rain"}]
 
