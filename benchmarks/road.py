@@ -70,12 +70,12 @@ def measure(tasks: int, data: Path) -> dict[str, Any]:
     model = resolve_model("smollm2", data_root=ROOT / "data")
     sets = {
         "run.name": "road", "run.data": str(data), "model.path": str(model),
-        "tasks.path": str(data / "world" / "tasks.jsonl"), "team.file": str(ROOT / "configs/teams/clerks.toml"),
+        "tasks.path": str(data / "world" / "tasks.jsonl"), "team.file": "configs/teams/clerks.toml",
         "team.tools.owners.documents": documents["owners"], "team.tools.homes.documents": documents["homes"],
         "team.tools.registers.documents": list(documents.values()), "failures.localizer": "none",
     }  # fmt: skip
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in sets.items())
-    config = load_config(ROOT / "configs/demo.toml", overrides)
+    config = load_config(Path("configs/demo.toml"), overrides)
 
     from flows.annotate import annotate
     from flows.common import light

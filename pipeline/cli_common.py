@@ -32,11 +32,17 @@ Run = Annotated[str | None, typer.Option("--run", "-r", help="A run's id; defaul
 As = Annotated[Format, typer.Option("--format", "-f", help="How to print the data.")]
 
 
-def configured(file: Path | None, sets: list[str] | None, base: dict[str, Any] | None = None) -> Config:
+def configured(
+    file: Path | None, sets: list[str] | None, base: dict[str, Any] | None = None, root: Path | None = None
+) -> Config:
     from pipeline.config import load_config
+    from pipeline.paths import locate
     from pipeline.quiet import hush
 
-    config = load_config(file, tuple(sets or ()), base)
+    config = load_config(file, tuple(sets or ()), base, root)
+    if file is not None:  # dotted paths of a TOML file are found beside it, too
+        folder = str(locate(str(file)).resolve().parent)
+        sys.path.extend({folder} - set(sys.path))
     hush(config.data_root, hub=config.model.hub or config.tasks.hub)
     return config
 
@@ -64,10 +70,9 @@ def config_of_run(
         if not infos:
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
         run = max(infos, key=lambda info: str(info.created)).run_id
-    stored = (store.manifest(run) or {}).get("config") or {}
+    manifest = store.manifest(run) or {}
     # A copied store is worked on where it is now, not where its manifest says that it was made.
-    stored = {**stored, "run": {**stored.get("run", {}), "data": first.run.data}}
-    config = configured(file, sets, stored)
+    config = configured(file, sets, manifest.get("config"), first.data_root)
     if runs_code and not trust:
         refuse_foreign_code(config, first, store.manifest_path(run))
     return config, run

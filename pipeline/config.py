@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
+from pipeline import paths
 from pipeline.errors import UserError
 from pipeline.ids import digest
 
@@ -280,6 +283,8 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     export: ExportConfig = ExportConfig()
     loop: LoopConfig = LoopConfig()
+    written: SkipJsonSchema[dict[str, str]] = {}
+    """No key to set: paths (or folders of them) -> how they were written, where that is different."""
 
     @property
     def data_root(self) -> Path:
@@ -290,13 +295,27 @@ class Config(_Section):
         return self.data_root / "runs"
 
     def sampling(self) -> dict[str, Any]:
-        """Everything that the sampled rows depend on, and nothing else."""
+        """Everything that the sampled rows depend on, and nothing else. Paths stand as they were written: the same
+        run has the same ids wherever it lies."""
         dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
         for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
             del dump["model"][key]
         if not self.tasks.verifier_options:  # runs older than the key keep their names
             del dump["tasks"]["verifier_options"]
+        paths.change_paths(dump, lambda key, path: self.as_written(path))
         return {**dump, "seed": self.run.seed}
+
+    def as_written(self, path: str) -> str:
+        """A path of this configuration as the user wrote it."""
+        return paths.as_written(self.written, path)
+
+    def to_store(self) -> dict[str, Any]:
+        """What a manifest keeps; `load_config` reads it back as `base`."""
+        return paths.to_store(self.model_dump(mode="json"))
+
+    def as_told(self) -> dict[str, Any]:
+        """What other people get to see of it: paths as they were written."""
+        return paths.as_told(self.model_dump(mode="json"))
 
     @property
     def run_id(self) -> str:
@@ -305,14 +324,19 @@ class Config(_Section):
 
 
 def load_config(
-    file: Path | None = None, overrides: tuple[str, ...] = (), base: dict[str, Any] | None = None
+    file: Path | None = None,
+    overrides: tuple[str, ...] = (),
+    base: dict[str, Any] | None = None,
+    root: Path | None = None,
 ) -> Config:
-    """`base` (a run's stored configuration), then the TOML `file`, then `a.b=value` overrides.
+    """`base` (a run's stored configuration, found in the data folder `root`), then the TOML `file`, then `a.b=value`
+    overrides.
 
-    A `[team]` with `file = "team.toml"` is read from there. Raises UserError with the field's name.
+    A `[team]` with `file = "team.toml"` is read from there. See `pipeline.paths` for where files are looked for.
+    Raises UserError with the field's name.
     """
-    values: dict[str, Any] = dict(base or {})
-    layers = [_read_toml(file)] if file is not None else []
+    values: dict[str, Any] = deepcopy(base or {}) if root is None else paths.from_store(base or {}, root)
+    layers = [_read_toml(paths.locate(str(file)))] if file is not None else []
     # A team file is a whole team, so single keys of it are set after it, in whichever order they are given.
     ordered = sorted(overrides, key=lambda override: not override.startswith("team.file="))
     for layer in (*layers, *map(_parse_override, ordered)):
@@ -320,20 +344,35 @@ def load_config(
         if isinstance(team, dict) and "file" in team:
             values.pop("team", None)
             rest = {key: value for key, value in team.items() if key != "file"}
-            layer["team"] = _merge(_read_toml(Path(str(team["file"]))), rest)
+            layer["team"] = _merge(_read_team(team["file"]), rest)
+        if "written" in layer:
+            raise UserError("config: unknown key 'written'")
         _merge(values, layer)
+    paths.settle(values)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise UserError(_explain(error)) from None
 
 
+def _read_team(path: Any) -> dict[str, Any]:
+    file = paths.locate(path if isinstance(path, str) else str(path))
+    team: dict[str, Any] = paths.from_file({"team": _toml(file)}, file)["team"]
+    return team
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
+    return paths.from_file(_toml(file), file)
+
+
+def _toml(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
-        near = difflib.get_close_matches(file.name, [p.name for p in file.parent.glob("*.toml")], 1)
-        hint = f"; did you mean {file.parent / near[0]}?" if near else ""
+        beside = {near.name: near for near in file.parent.glob("*.toml")}
+        shipped = {near.name: near.relative_to(paths.PACKAGE) for near in paths.SHIPPED.rglob("*.toml")}
+        near = difflib.get_close_matches(file.name, beside, 1) or difflib.get_close_matches(file.name, shipped, 1, 0.85)
+        hint = f"; did you mean {(shipped | beside)[near[0]]}?" if near else ""
         raise UserError(f"{file}: no such file{hint}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{file}: not valid TOML: {error}") from None

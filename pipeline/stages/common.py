@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.config import Config, ModelConfig
 from pipeline.engines.base import Engine
 from pipeline.ids import digest
-from pipeline.models import fingerprint, resolve_model, shape_of
+from pipeline.models import fingerprint, resolve_model, shape_of, without_pattern
 from pipeline.tasks.files import load_questions
 
 ALGORITHM_VERSION = 2
@@ -86,7 +86,7 @@ def engine_for(model: ModelConfig, data_root: Path) -> Engine:
     Other weights of the same architecture and tokenizer are loaded into it and proved to be there: WorkError where
     they are not. Another architecture, tokenizer or context window gets an engine of its own.
     """
-    path = resolve_model(model.path, data_root=data_root, hub=model.hub).absolute()
+    path = without_pattern(resolve_model(model.path, data_root=data_root, hub=model.hub).absolute())
     weights, tokenizer = fingerprint(path)
     key = digest([shape_of(path), tokenizer, model.dtype, model.max_model_len])
     with _guard:

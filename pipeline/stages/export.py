@@ -39,7 +39,7 @@ def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
     return write(
         folder,
         sets.tables,
-        config=config.model_dump(mode="json"),
+        config=config.as_told(),
         provenance={"runs": list(configs), "policies": sorted(wrote)},
         report=sets.report,
         audits={name: (paragraph(one.to_pylist()), one) for name, one in figures.items() if one is not None},

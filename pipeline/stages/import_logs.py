@@ -49,7 +49,7 @@ def run(plan: ImportPlan) -> str:
 
 def _write(store: Store, plan: ImportPlan) -> None:
     read = plan.read
-    config = plan.config.model_dump(mode="json")
+    config = plan.config.to_store()
     config["run"]["name"] = plan.run
     manifest = {"kind": "import", "format": plan.format, "path": plan.path, "spec": plan.spec, "config": config}
     claim(store, plan.run, manifest)

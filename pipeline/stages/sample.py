@@ -115,7 +115,12 @@ def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
     path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
     check_window(path, config.model.max_model_len)
     weights, tokenizer = fingerprint(path)
-    row = {"base": config.model.path, "weights_digest": weights, "tokenizer_digest": tokenizer, "version": 0}
+    row = {
+        "base": config.as_written(config.model.path),
+        "weights_digest": weights,
+        "tokenizer_digest": tokenizer,
+        "version": 0,
+    }
     return "p" + digest([weights, tokenizer]), {**row, **provenance(path)}
 
 
@@ -127,7 +132,7 @@ def prepare(plan: SamplePlan) -> None:
     config, store = plan.config, Store(plan.config.store_root)
     run = config.run_id
     shards = [shard.name for shard in plan.shards]
-    told = config.model_dump(mode="json")
+    told = config.to_store()
     topology = {"path": config.team.topology, **asdict(nature_of(plan.team.topology))}
     manifest = {
         "kind": "sample", "spec": plan.spec, "rules": plan.rules, "shards": shards, "config": told,
@@ -139,7 +144,7 @@ def prepare(plan: SamplePlan) -> None:
     claim(store, run, manifest)
     store.sweep(run)
     write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))
-    write("tasks", [task_row(task) for task in plan.tasks])
+    write("tasks", [task_row(task) | {"source": config.as_written(task.source)} for task in plan.tasks])
     write("policies", [{"policy_id": plan.policy_id, **plan.policy}])
     write("rejects", [reject_row(reject, "tasks") for reject in plan.rejects])
 

@@ -17,6 +17,8 @@ from pipeline.models import provenance
 from pipeline.store import Store
 
 pytestmark = pytest.mark.engine
+SAID = {"iteration", "sampling", "coalitions", "prefixes", "training", "last"}
+"""First words of our bars and lines; no library has anything to say."""
 
 
 def command(folder: Path) -> list[str]:
@@ -37,6 +39,8 @@ def test_two_killed_attempts_and_a_third_make_a_whole_loop(tmp_path: Path):
         process.wait()
     done = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
     assert done.returncode == 0, done.stderr[-2000:]
+    assert {line.split()[0] for line in done.stderr.splitlines()} <= SAID, done.stderr
+    assert {line.split()[0].strip("─") for line in done.stdout.splitlines()} <= {"run_id", "lap-0", "lap-1", ""}
     store = Store(tmp_path / "runs")
     made = [path for name in ("lap-0", "lap-1") if (path := tmp_path / "checkpoints" / name).exists()]
     assert made, "no group of the whole loop holds both a success and a failure"

@@ -84,7 +84,7 @@ def test_a_solver_that_only_calls_tools_gives_no_answer():
 
 
 def test_the_examples_of_the_team_file_read_as_the_team_speaks():
-    team = tomllib.loads((ROOT / "configs/teams/thinkers.toml").read_text())
+    team = tomllib.loads((ROOT / "pipeline/configs/teams/thinkers.toml").read_text())
     assert team["topology"] == ThinkSolve.name
     thinker, solver = team["agents"]
     assert (thinker["role"], solver["role"]) == ("thinker", "solver")

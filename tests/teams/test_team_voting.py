@@ -108,7 +108,7 @@ def test_equal_answers_are_one_vote_however_they_are_written():
 
 
 def test_the_voters_of_the_team_file_search_both_registers_and_end_in_an_answer():
-    team = tomllib.loads((ROOT / "configs/teams/voters.toml").read_text())
+    team = tomllib.loads((ROOT / "pipeline/configs/teams/voters.toml").read_text())
     assert team["topology"] == Voting.name
     assert (Voting.answerer, Voting.value) == ("player", "recount")
     for agent in (*team["agents"], team["solo"]):
