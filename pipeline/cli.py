@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -139,8 +140,8 @@ def sql(
 
 
 _CREDIT_SQL = (
-    "SELECT player, role, games, mean_credit, mean_loo, share_positive FROM agent_credit "
-    "WHERE run_id = '{run}' AND {where} ORDER BY mean_credit DESC"
+    "SELECT player, role, success, games, mean_credit, mean_loo, share_positive FROM agent_credit "
+    "WHERE run_id = '{run}' AND {where} ORDER BY success DESC, mean_credit DESC"
 )
 _BLAME_SQL = (
     "SELECT coalesce(agent, '(not found)') AS agent, turn, failures, mean_confidence, confirmed_repairs "
@@ -167,14 +168,25 @@ def main() -> None:
         if isinstance(stop, SystemExit) and stop.code != 130:  # 130: Typer's own answer to Ctrl-C
             raise
         _fail("interrupted; the same command goes on where it stopped", 130)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            _unforeseen(error)
+        named = os.fsdecode(error.filename or "a file")
+        longest = max(len(os.fsencode(part)) for part in named.split(os.sep))
+        _fail(f"{named[:60]}…: the name is too long ({longest} bytes; file systems take 255): choose a shorter one", 2)
     except Exception as error:
-        if os.environ.get("APPORTION_DEBUG"):
-            raise
-        first = (str(error).strip().splitlines() or ["no message"])[0]
-        _fail(f"{type(error).__name__}: {first} (APPORTION_DEBUG=1 shows where)", 1)
+        _unforeseen(error)
 
 
-def _fail(line: str, code: int) -> None:
+def _unforeseen(error: Exception) -> NoReturn:
+    """End with what a library said. The traceback is for those who ask for it."""
+    if os.environ.get("APPORTION_DEBUG"):
+        raise error
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    _fail(f"{type(error).__name__}: {first} (APPORTION_DEBUG=1 shows where)", 1)
+
+
+def _fail(line: str, code: int) -> NoReturn:
     sys.stdout.flush()
     print(f"apportion: {line}", file=sys.stderr, flush=True)
     sys.exit(code)
@@ -194,12 +206,19 @@ def _effort(total: dict[str, int]) -> str:
 
 def _where(rules: Rules) -> str:
     """The rows of `agent_credit` whose games follow these rules."""
-    cue = "NULL" if rules.cue is None else f"$${rules.cue}$$"
-    masking = "NULL" if rules.masking is None else f"'{rules.masking}'"
-    return (
-        f"value_kind = '{rules.value}' AND scorer = '{rules.scorer}' AND masking IS NOT DISTINCT FROM {masking} "
-        f"AND cue IS NOT DISTINCT FROM {cue}"
-    )
+    asked = {
+        "value_kind": rules.value, "scorer": rules.scorer, "masking": rules.masking, "cue": rules.cue,
+        "game_window": rules.window, "answerer": rules.answerer, "k": rules.k, "decoding": rules.decoding,
+        "seed": rules.seed,
+    }  # fmt: skip
+    return " AND ".join(f"{name} IS NOT DISTINCT FROM {_literal(value)}" for name, value in asked.items())
+
+
+def _literal(value: str | int | None) -> str:
+    """A value as SQL writes it."""
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def _set_aside(config: Config, run: str, spec: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,9 +56,22 @@ def config_of_run(file: Path | None, sets: list[str] | None, run: str | None) ->
         ]
         if not infos:
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
-        run = max(infos, key=lambda info: str(info.created)).run_id
+        run = _newest(infos)
     manifest = store.manifest(run) or {}
     return configured(file, sets, manifest.get("config")), run
+
+
+def _newest(infos: Sequence[RunInfo]) -> str:
+    """The run that was begun last; says so where that had to be guessed."""
+    newest = max(infos, key=lambda info: (info.created, info.run_id))
+    unstated = [info.run_id for info in infos if not info.stated]
+    if len(infos) > 1 and unstated:
+        say(
+            f"run {newest.run_id} is taken for the newest by its files' times, which a copy changes: "
+            f"{', '.join(unstated[:3])}{' and others' if len(unstated) > 3 else ''} came without a time of creation; "
+            "name the run with --run"
+        )
+    return newest.run_id
 
 
 def _held_out(info: RunInfo) -> bool:

@@ -22,9 +22,9 @@ evaluate_app = typer.Typer(help="Hold localizers against labelled logs.", no_arg
 Logs = Annotated[Path, typer.Argument(help="A file or a folder of logs.")]
 Names = Annotated[list[str] | None, typer.Option("--localizer", "-l", help="Only this one (again for more).")]
 Anew = Annotated[bool, typer.Option("--cross-validate", help="Train anew without each fold, not with shipped weights.")]
-Folds = Annotated[int, typer.Option(min=2, help="Folds by question, for whatever is trained here.")]
+Folds = Annotated[int, typer.Option(min=2, max=1000, help="Folds by question, for whatever is trained here.")]
 Blind = Annotated[bool, typer.Option("--without-reference", help="Hide the right answers.")]
-Seed = Annotated[int, typer.Option(help="Of the folds and the intervals.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the folds and the intervals.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write everything to this JSON file.")]
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.ids import MAX_NAME
 
 CONFIG = Path("configs/demo.toml")
 WORLD = Path("data/demo")
@@ -34,6 +35,12 @@ def run_demo(config: Config) -> None:
     if Path(config.tasks.path) != WORLD / "tasks.jsonl":
         raise UserError(
             f"demo writes its own tasks to {WORLD}; for tasks of yours: apportion sample --config FILE.toml"
+        )
+    most = MAX_NAME - len("-before")
+    if len(config.run.name) > most:
+        raise UserError(
+            f"config: run.name is too long for the demo ({len(config.run.name)} characters, at most {most}: its "
+            "held-out runs add to it)"
         )
     world = generate(TASKS, config.run.seed)
     write(world, WORLD)
@@ -140,7 +147,7 @@ def _say_credit(console: Console, config: Config, run: str) -> None:
         console,
         config,
         "SELECT player, role, games, mean_credit, mean_loo, min_credit, max_credit, share_positive "
-        f"FROM agent_credit WHERE run_id = '{run}' ORDER BY mean_credit DESC",
+        f"FROM agent_credit WHERE run_id = '{run}' AND success ORDER BY mean_credit DESC",
     )
     for line in _worked(config, run):
         console.print(line)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError, WorkError
+from pipeline.ids import MAX_NAME
 from schemas import RELATIONS, SCHEMA_VERSION, TABLES, SchemaError, Table
 from schemas.render import literal, table_view
 
@@ -42,12 +43,15 @@ class TableInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One run of a store. `created` is the manifest's, else the time of the oldest shard."""
+    """One run of a store. `created` is the manifest's; where it has none, the time of the oldest shard, which a copy
+    of the files changes: `stated` tells the two apart.
+    """
 
     run_id: str
     tables: dict[str, TableInfo]
     created: datetime | None
     manifest: dict[str, Any] | None
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Problem:
 
 def check_run_id(run_id: str) -> str:
     """`run_id` itself; UserError where it cannot name a run."""
+    if len(run_id) > MAX_NAME:
+        raise UserError(f"run id {run_id[:20]}… is too long ({len(run_id)} characters, at most {MAX_NAME})")
     if not _RUN_ID.fullmatch(run_id):
         raise UserError(f"run id {run_id!r}: not a letter followed by letters, digits, _ or -: rename the run")
     return run_id
@@ -117,7 +123,7 @@ class Store:
         name = f"part-{shard}.parquet"
         stale = []
         for path in self.shards(table, run_id):
-            parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
+            parts = _partition_of(path, _spec(table))
             if path.name == name and any(parts[column] not in kept for column, kept in values.items()):
                 path.unlink()
                 stale.append(path)
@@ -224,8 +230,10 @@ class Store:
             raise WorkError(f"{path}: not JSON ({error}): remove it and run again") from error
 
     def write_manifest(self, run_id: str, manifest: Mapping[str, Any]) -> Path:
-        """Commit the manifest of a run with one rename."""
+        """Commit the manifest of a run with one rename. It keeps the time of its first writing, as `created`."""
         path = self.root / "_manifests" / f"{check_run_id(run_id)}.json"
+        first = (self.manifest(run_id) or {}).get("created") if path.exists() else datetime.now(UTC).isoformat()
+        manifest = {**({"created": first} if first else {}), **manifest}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
         _commit(path, lambda file: file.write(text.encode()))
         return path
@@ -242,9 +250,9 @@ class Store:
         manifest = self.manifest(run_id)
         times = [path.stat().st_mtime for found in paths.values() for path in found]
         created = datetime.fromtimestamp(min(times), UTC) if times else None
-        if manifest and isinstance(stated := manifest.get("created"), str):
-            created = datetime.fromisoformat(stated)
-        return RunInfo(run_id, {name: _info(found) for name, found in paths.items()}, created, manifest)
+        stated = _stated((manifest or {}).get("created"))
+        tables = {name: _info(found) for name, found in paths.items()}
+        return RunInfo(run_id, tables, stated or created, manifest, stated is not None)
 
     def remove(self, run_id: str) -> None:
         """Delete a run: shards, manifest. UserError where another process works on it."""
@@ -305,6 +313,15 @@ class Store:
         return folder / f"part-{shard}.parquet"
 
 
+def _stated(created: object) -> datetime | None:
+    """The time that a manifest states; None where it states none that can be read."""
+    try:
+        found = datetime.fromisoformat(str(created))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def _spec(table: str) -> Table:
     if table not in TABLES:
         raise SchemaError(f"table {table}: not declared: choose from {', '.join(TABLES)}")
@@ -363,9 +380,15 @@ def _load(path: Path, spec: Table) -> tuple[pa.Table, int]:
         raise SchemaError(f"{path}: {error}") from error
 
 
+def _partition_of(path: Path, spec: Table) -> dict[str, str]:
+    """A shard's partition: the folders just above it. Those above the store may be called name=value too."""
+    folders = path.parts[-1 - len(spec.partition) : -1]
+    return dict(folder.split("=", 1) for folder in folders)
+
+
 def _with_partition(data: pa.Table, rows: int, path: Path, spec: Table) -> pa.Table:
     """Add the partition columns, read off the folder names."""
-    values = dict(part.split("=", 1) for part in path.parts if "=" in part)
+    values = _partition_of(path, spec)
     columns = {name: pa.repeat(pa.scalar(values[name], pa.large_string()), rows) for name in spec.partition}
     return pa.table(columns | {name: data.column(name) for name in data.column_names})
 
