@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline import dry
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -27,7 +29,9 @@ class Format(StrEnum):
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of the run.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override one key: section.key=value.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.", callback=dry.begin)
+]
 Run = Annotated[str | None, typer.Option("--run", "-r", help="A run's id; default: the newest.")]
 As = Annotated[Format, typer.Option("--format", "-f", help="How to print the data.")]
 

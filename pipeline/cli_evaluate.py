@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli_common import As, ConfigFile, Format, Sets, configured, rendered, say
+from pipeline.cli_common import As, ConfigFile, DryRun, Format, Sets, configured, rendered, say
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -46,6 +46,7 @@ def who_and_when(
     config: ConfigFile = None,
     sets: Sets = None,
     format: As = Format.TABLE,
+    dry_run: DryRun = False,
 ) -> None:
     """Who failed and when, held to the labels of Who&When."""
     from pipeline.stages import evaluate as stage
@@ -56,7 +57,11 @@ def who_and_when(
     if second is not None:
         annotator, rejects = stage.second_annotator(second, logs)
         _tell(rejects)
-    _run(resolved, logs, _choices(localizer, anew, folds, blind, seed), None, annotator, format, out)
+    choices = _choices(localizer, anew, folds, blind, seed)
+    if dry_run:
+        _foretell(resolved, logs, choices, out)
+        return
+    _run(resolved, logs, choices, None, annotator, format, out)
 
 
 @evaluate_app.command("agentrx")
@@ -72,6 +77,7 @@ def agentrx(
     config: ConfigFile = None,
     sets: Sets = None,
     format: As = Format.TABLE,
+    dry_run: DryRun = False,
 ) -> None:
     """Who failed and when, held to the labels of AgentRx. What is trained here learns from the logs' own labels."""
     from pipeline.stages import evaluate as stage
@@ -82,7 +88,11 @@ def agentrx(
     _tell(rejects)
     own = {case.case_id: case.label for case in read.cases if case.label is not None}
     other = stage.Annotator("Who&When annotator", own)
-    _run(resolved, read, _choices(localizer, anew, folds, blind, seed), annotator, other, format, out)
+    choices = _choices(localizer, anew, folds, blind, seed)
+    if dry_run:
+        _foretell(resolved, read, choices, out, held_to=annotator)
+        return
+    _run(resolved, read, choices, annotator, other, format, out)
 
 
 @evaluate_app.command("process-bench")
@@ -99,6 +109,7 @@ def process_bench(
     config: ConfigFile = None,
     sets: Sets = None,
     format: As = Format.TABLE,
+    dry_run: DryRun = False,
 ) -> None:
     """The first wrong step of solutions, or none, held to ProcessBench."""
     from pipeline.localize.load import Context
@@ -107,10 +118,12 @@ def process_bench(
 
     resolved = configured(config, sets)
     logs = _read("process-bench", path)
+    choices = _choices(localizer, anew, folds, False, seed)
+    if dry_run:
+        _foretell(resolved, logs, choices, out, plant=plant, solutions=True)
+        return
     with Bars():
-        report = stage.evaluate_solutions(
-            Context(resolved, plant), logs.cases, _choices(localizer, anew, folds, False, seed)
-        )
+        report = stage.evaluate_solutions(Context(resolved, plant), logs.cases, choices)
     _show(report, stage.F1_FIGURES, "F1", format, out)
 
 
@@ -145,6 +158,24 @@ def _run(
     with Bars():
         report = stage.evaluate(Context(config), logs.cases, choices, held_to=held_to, annotator=annotator)
     _show(report, FIGURES, "MRR", format, out)
+
+
+def _foretell(
+    config: Config,
+    logs: Read,
+    choices: Choices,
+    out: Path | None,
+    *,
+    held_to: Annotator | None = None,
+    plant: Path | None = None,
+    solutions: bool = False,
+) -> None:
+    from pipeline.localize.load import Context
+    from pipeline.stages.evaluate_plan import foretell
+
+    context = Context(config, plant)
+    for line in foretell(context, logs.cases, choices, solutions=solutions, held_to=held_to, out=out):
+        say(line)
 
 
 def _tell(rejects: Sequence[Reject]) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.config_words import explain
 from pipeline.errors import UserError
 from pipeline.ids import MAX_NAME, digest
 
@@ -325,7 +326,7 @@ def load_config(
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error)) from None
+        raise UserError(explain(error, Config)) from None
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -362,69 +363,3 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         else:
             into[key] = value
     return into
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
-        cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"config: unknown key {place!r}; {cure}{more}"
-    if first["type"] == "missing":
-        return f"config: {place!r} is missing{more}"
-    if first["type"] == "string_too_long":
-        most = first["ctx"]["max_length"]
-        return f"config: {place} is too long ({len(first['input'])} characters, at most {most}){more}"
-    said = first["msg"].removeprefix("Value error, ")
-    wrong = _wanted(first["loc"]) or f"{said[0].lower()}{said[1:]}"
-    return f"config: {place} = {_shown(first['input'])}: {wrong}{more}"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:199]}…"
-
-
-def _wanted(location: tuple[int | str, ...]) -> str:
-    """The number that may stand at `location`, in words; empty where none may."""
-    found: Any = Config
-    for part in location:
-        model = _model_of(found)
-        if model is not None and part in model.model_fields:
-            found = model.model_fields[str(part)]
-    signs = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-    bounds = {
-        name: getattr(one, name) for one in getattr(found, "metadata", ()) for name in signs if hasattr(one, name)
-    }
-    if not bounds:
-        return ""
-    kinds = (found.annotation, *getattr(found.annotation, "__args__", ()))
-    limits = " and ".join(f"{signs[name]} {number(bounds[name])}" for name in signs if name in bounds)
-    return f"must be a {'whole ' if int in kinds else ''}number, {limits}"
-
-
-def number(value: float) -> str:
-    """A bound as people read it, exact."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.15g}"
-
-
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    """The known keys of the section in which `location` names an unknown one."""
-    found: Any = Config
-    for part in location[:-1]:
-        model = _model_of(found)
-        if model is not None and part in model.model_fields:
-            found = model.model_fields[str(part)]
-    model = _model_of(found)
-    return sorted(model.model_fields) if model else []
-
-
-def _model_of(place: Any) -> type[BaseModel] | None:
-    """The section that a key holds, alone, in a list or by name; None for a plain value."""
-    annotation = getattr(place, "annotation", place)
-    inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)]
-    models = [a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, BaseModel)]
-    return models[-1] if models else None

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, number
+from pipeline.config import Config
+from pipeline.config_words import number
 
 DOC = Path(__file__).parents[1] / "docs" / "configuration.md"
 NAMED = {"agents": "[[team.agents]]", "solo": "[team.solo]", "tools": "[team.tools.NAME]"}

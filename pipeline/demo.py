@@ -46,7 +46,7 @@ def run_demo(config: Config) -> None:
     write(world, WORLD)
     write(generate(HELD_OUT_TASKS, config.run.seed, "test"), HELD_OUT)
     console.print(f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}")
-    with Bars(), light():
+    with light(), Bars():
         run = sample(config)
         _say_success(console, config, run)
         annotate(config, run)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -206,18 +206,18 @@ class Store:
         path = self.root / "_locks" / f"{check_run_id(run_id)}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise UserError(
-                    f"run {run_id}: process {holder} works on it: wait for it, or choose another run id"
-                ) from error
+            _flock(file, run_id, fcntl.LOCK_EX)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    def refuse_held(self, run_id: str) -> None:
+        """UserError where another process holds the run; takes no lock and makes no file."""
+        path = self.root / "_locks" / f"{check_run_id(run_id)}.lock"
+        if path.exists():
+            with path.open() as file:
+                _flock(file, run_id, fcntl.LOCK_SH)
 
     def manifest(self, run_id: str) -> dict[str, Any] | None:
         """The manifest of a run, None where it has none. WorkError where it is not JSON."""
@@ -311,6 +311,16 @@ class Store:
         for name in spec.partition[1:]:
             folder /= f"{name}={partition[name]}"
         return folder / f"part-{shard}.parquet"
+
+
+def _flock(file: TextIO, run_id: str, kind: int) -> None:
+    """Lock a run's file without waiting; UserError where another process holds it."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        raise UserError(f"run {run_id}: process {holder} works on it: wait for it, or choose another run id") from error
 
 
 def _stated(created: object) -> datetime | None:
