@@ -13,19 +13,22 @@ SECONDS = 600.0
 
 
 @contextmanager
-def limited(what: str, seconds: float = SECONDS) -> Iterator[None]:
-    """Raise TimeoutError in the block after `seconds`. Within another limit, and outside the main thread (which alone
-    hears the clock), the block has none of its own.
+def limited(what: str, seconds: float | None = None) -> Iterator[None]:
+    """Raise TimeoutError in the block after `seconds` (default: SECONDS).
+
+    Within another limit, and outside the main thread (which alone hears the clock), the block has none of its own.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
         yield
         return
 
+    allowed = SECONDS if seconds is None else seconds
+
     def stop(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"{what} took longer than {seconds:,g} s")
+        raise TimeoutError(f"{what} took longer than {allowed:,g} s")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_REAL, allowed)
     try:
         yield
     finally:

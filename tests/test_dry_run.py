@@ -188,6 +188,14 @@ def test_annotate_says_why_there_is_no_game(shell: Shell, imported: Any):
     assert shell.tree() == before
 
 
+def test_a_dry_run_imports_no_verifier_of_the_users_own(shell: Shell, imported: Any):
+    imported(said(2, answer="1871", success=True))
+    (shell.folder / "mine.py").write_text("raise SystemExit('imported')")
+    shell("annotate", "--run", "c", "--dry-run", "--set", "annotate.value=regenerate", "--set", "tasks.verifier=mine:V")
+    assert shell.code == 0, shell.lines
+    assert "mine" not in sys.modules
+
+
 def test_annotate_says_what_would_be_cut_and_who_plays_alone(shell: Shell, imported: Any):
     long = said(2, answer="1871", success=True)
     long["messages"][1]["content"] = "word " * 400

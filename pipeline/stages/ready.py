@@ -9,8 +9,9 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from pipeline.config import Config
+from pipeline.config import AgentConfig, Config
 from pipeline.counterfactual import likelihood, recount, regenerate, replay
+from pipeline.dry import is_dry
 from pipeline.errors import UserError
 from pipeline.failures import value_drop
 from pipeline.models import PROVENANCE, resolve_model
@@ -64,9 +65,9 @@ def to_annotate(config: Config, run: str, credit: AnnotatePlan, blame: FailurePl
     kinds = {shard.kind for shard in blame.pending} if blame else set()
     continued = replay.NAME in values or (blame is not None and any(not shard.imported for shard in blame.pending))
     if continued and config.team.agents:
-        load_team(config.team)
+        _team(config)
     if continued or values & {recount.NAME, regenerate.NAME}:
-        get_verifier(config.tasks.verifier)
+        _verifier(config)
     if continued or values & {likelihood.NAME, regenerate.NAME} or value_drop.NAME in kinds:
         to_speak(config)
 
@@ -75,9 +76,32 @@ def to_continue(config: Config, run: str, pending: bool) -> None:
     """Raise UserError where recorded runs could not be played on."""
     Store(config.store_root).refuse_held(run)
     if pending:
-        load_team(config.team)
-        get_verifier(config.tasks.verifier)
+        _team(config)
+        _verifier(config)
         to_speak(config)
+
+
+def _team(config: Config) -> None:
+    """Raise UserError where the team cannot be made. A dry run imports no code of the user's own: there the documents
+    of the project's own tools are looked at alone.
+    """
+    team = config.team
+    if not (is_dry() and any(map(_dotted, (team.topology, *(tool.kind for tool in team.tools.values()))))):
+        load_team(team)
+        return
+    ours = {name: tool for name, tool in team.tools.items() if not _dotted(tool.kind)}
+    alone = [AgentConfig(name="reader", role="solo")]
+    load_team(team.model_copy(update={"topology": "solo", "agents": alone, "solo": None, "tools": ours}))
+
+
+def _verifier(config: Config) -> None:
+    """Raise UserError where there is no such verifier; one of the user's own is not imported by a dry run."""
+    if not (is_dry() and _dotted(config.tasks.verifier)):
+        get_verifier(config.tasks.verifier)
+
+
+def _dotted(name: str) -> bool:
+    return "." in name or ":" in name
 
 
 def to_train(config: Config, run: str) -> None:
