@@ -189,3 +189,21 @@ def test_a_game_of_too_many_messages_is_set_aside_by_name_and_the_agents_play_th
     }
     assert annotate_all(config, run) == 0
     assert store.verify(run) == []
+
+
+@pytest.mark.parametrize("value", ["likelihood", "regenerate"])
+def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path, config: Config, value: str):
+    from pipeline.cli import _CREDIT_SQL, _where
+    from pipeline.sql import query
+
+    shown = []
+    for window in (4096, 2048):
+        changed = {"model": {"max_model_len": window}, "annotate": {"value": value, "cue": "it's:"}}
+        told = {name: getattr(config, name).model_copy(update=more) for name, more in changed.items()}
+        now = config.model_copy(update=told)
+        run = import_logs.run(import_logs.plan(now, "messages", logs))
+        annotate_all(now, run)
+        where = _where(annotate.plan(now, run).shards[0].rules)
+        rows = query(now.store_root, _CREDIT_SQL.format(run=run, where=where)).to_pylist()
+        shown.append(sorted((row["player"], row["success"], row["games"]) for row in rows))
+    assert shown == [[("ann", False, 1), ("ann", True, 2), ("bob", False, 1), ("bob", True, 1)]] * 2
