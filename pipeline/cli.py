@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -28,6 +30,9 @@ from pipeline.cli_runs import runs_app
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.counterfactual.game import Rules
+    from pipeline.stages.annotate import AnnotatePlan
+    from pipeline.stages.failures import FailurePlan
+    from pipeline.stages.sample import SamplePlan
 
 app = typer.Typer(
     help="Credit assignment for teams of LLM agents: sample, credit, and query the tables.",
@@ -53,12 +58,16 @@ def demo(sets: Sets = None) -> None:
 @app.command()
 def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) -> None:
     """Sample groups of rollouts of a team with vLLM."""
+    from pipeline.stages.ready import to_sample
     from pipeline.stages.sample import plan
 
     resolved = configured(config, sets)
     planned = plan(resolved)
     _tell_rejects(planned.rejects)
+    to_sample(planned)
     if dry_run:
+        for note in _too_long(planned):
+            say(note)
         waiting = planned.pending
         say(
             f"run {resolved.run_id}: {len(planned.tasks)} tasks, {sum(len(s.rollouts) for s in planned.shards)} "
@@ -70,7 +79,7 @@ def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False
     from flows.sample import sample as flow
     from pipeline.progress import Bars
 
-    with Bars(), light():
+    with light(), Bars():
         run = flow(resolved)
     _show_success(resolved, run)
 
@@ -85,9 +94,11 @@ def import_(
 ) -> None:
     """Read logs of other agents into the same tables."""
     from pipeline.stages.import_logs import plan, run
+    from pipeline.stages.ready import to_import
 
     planned = plan(configured(config, sets), format, path)
     _tell_rejects(planned.read.rejects)
+    to_import(planned)
     counts = (
         f"{len(planned.read.trajectories)} trajectories, {len(planned.read.messages)} messages, "
         f"{len(planned.read.rejects)} rejected rows"
@@ -105,36 +116,29 @@ def annotate(
 ) -> None:
     """Credit the agents of a run, and find, repair and pair what went wrong in its failures."""
     from pipeline.stages import failures
-    from pipeline.stages.annotate import cost, plan
-    from pipeline.stages.common import tokenizer_for
+    from pipeline.stages.annotate import plan
+    from pipeline.stages.ready import to_annotate
 
     resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust)
     planned, blame = plan(resolved, run, dry=dry_run), failures.plan(resolved, run)
+    to_annotate(resolved, run, planned, blame)
     for kind in {shard.kind for shard in blame.shards if shard.imported}:
         how = "learned, or by value_drop where it was trained on the question" if kind == "learned" else kind
         say(f"imported logs cannot be continued: nothing is repaired, first errors are found by {how}")
     if dry_run:
         if planned.assumed:
             say(planned.assumed)
-        total = cost(planned, tokenizer_for(resolved.model, resolved.data_root))
-        say(
-            f"run {run}: {len(planned.pending)} of {len(planned.shards)} shards to do, {total['games']:,} games, "
-            f"{total['coalitions']:,} coalitions, {_effort(total)}"
-        )
-        failed = failures.cost(blame)
-        say(
-            f"run {run}: {failed['failures']:,} failures to look at, {failed['prefixes']:,} prefixes, at most "
-            f"{failed['continuations']:,} continuations"
-        )
+        _foretell(planned, blame)
         return
     from flows.annotate import annotate as flow
     from flows.common import light
     from pipeline.progress import Bars
 
-    with Bars(), light():
+    stands = not planned.pending and not blame.pending
+    with light(), Bars():
         games, failed_now = flow(resolved, run)
     say(f"run {run}: {games} games played and {failed_now} failures looked at now")
-    if not games and not failed_now:
+    if stands:
         say("all that was asked for stands; failures get credit too with --set annotate.on=all")
     if planned.shards:
         printed(resolved, _CREDIT_SQL.format(run=run, where=_where(planned.shards[0].rules)), Format.TABLE)
@@ -154,9 +158,11 @@ def sql(
     printed(configured(config, sets), query, format)
 
 
+_REASONS = 5
+"""Kinds of reasons that are told at the end of a run."""
 _CREDIT_SQL = (
-    "SELECT player, role, games, mean_credit, mean_loo, share_positive FROM agent_credit "
-    "WHERE run_id = '{run}' AND {where} ORDER BY mean_credit DESC"
+    "SELECT player, role, success, games, mean_credit, mean_loo, share_positive FROM agent_credit "
+    "WHERE run_id = '{run}' AND {where} ORDER BY success DESC, mean_credit DESC"
 )
 _BLAME_SQL = (
     "SELECT coalesce(agent, '(not found)') AS agent, turn, failures, mean_confidence, confirmed_repairs "
@@ -175,6 +181,7 @@ _UNDECIDED_SQL = (
 
 def main() -> None:
     """Entry point: exit 0 on success, 1 when the work failed, 2 on wrong usage or bad input."""
+    from pipeline import dry
     from pipeline.errors import UserError, WorkError
 
     try:
@@ -187,14 +194,27 @@ def main() -> None:
         if isinstance(stop, SystemExit) and stop.code != 130:  # 130: Typer's own answer to Ctrl-C
             raise
         _fail("interrupted; the same command goes on where it stopped", 130)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            _unforeseen(error)
+        named = os.fsdecode(error.filename or "a file")
+        longest = max(len(os.fsencode(part)) for part in named.split(os.sep))
+        _fail(f"{named[:60]}…: the name is too long ({longest} bytes; file systems take 255): choose a shorter one", 2)
     except Exception as error:
-        if os.environ.get("APPORTION_DEBUG"):
-            raise
-        first = (str(error).strip().splitlines() or ["no message"])[0]
-        _fail(f"{type(error).__name__}: {first} (APPORTION_DEBUG=1 shows where)", 1)
+        _unforeseen(error)
+    finally:
+        dry.begin(False)
 
 
-def _fail(line: str, code: int) -> None:
+def _unforeseen(error: Exception) -> NoReturn:
+    """End with what a library said. The traceback is for those who ask for it."""
+    if os.environ.get("APPORTION_DEBUG"):
+        raise error
+    first = (str(error).strip().splitlines() or ["no message"])[0]
+    _fail(f"{type(error).__name__}: {first} (APPORTION_DEBUG=1 shows where)", 1)
+
+
+def _fail(line: str, code: int) -> NoReturn:
     sys.stdout.flush()
     print(f"apportion: {line}", file=sys.stderr, flush=True)
     sys.exit(code)
@@ -209,32 +229,75 @@ def _show_success(config: Config, run: str) -> None:
         say(f"without a verdict: {row['n']} x {row['error']}")
 
 
-def _effort(total: dict[str, int]) -> str:
-    """What the coalitions of a plan cost, in words."""
-    if total["prompt_tokens"]:
-        return f"{total['prompt_tokens']:,} prompt tokens, of which {total['distinct_tokens']:,} must be computed"
-    return f"at most {total['samples']:,} samples"
+def _foretell(planned: AnnotatePlan, blame: FailurePlan) -> None:
+    """Say what annotating would do, and what it would leave out."""
+    from pipeline.stages import failures
+    from pipeline.stages.common import tokenizer_for
+    from pipeline.stages.foresee import effort, failure_notes, foresee, notes
+
+    config, run = planned.config, planned.run
+    tokenizer = tokenizer_for(config.model, config.data_root) if planned.pending or blame.pending else None
+    seen = foresee(planned, tokenizer)
+    say(
+        f"run {run}: {len(planned.pending)} of {len(planned.shards)} shards to do, {seen.total['games']:,} games, "
+        f"{seen.total['coalitions']:,} coalitions, {effort(seen.total)}"
+    )
+    for note in notes(seen, config.model.max_model_len):
+        say(note)
+    failed = failures.cost(blame)
+    say(
+        f"run {run}: {failed['failures']:,} failures to look at, {failed['prefixes']:,} prefixes, at most "
+        f"{failed['continuations']:,} continuations"
+    )
+    for note in failure_notes(blame, tokenizer):
+        say(note)
+    if not planned.shards:
+        say("annotate.on = none: nobody is credited")
+    if not blame.shards:
+        say("failures.localizer = none: failures are left alone")
+    if not planned.pending and not blame.pending:
+        say("all that is asked for stands: nothing would be done")
+
+
+def _too_long(planned: SamplePlan) -> Iterator[str]:
+    """Say how many tasks leave no room for an answer."""
+    from pipeline.stages.common import tokenizer_for
+    from pipeline.stages.foresee import full_from_the_start
+
+    if planned.pending:
+        config = planned.config
+        yield from full_from_the_start(planned, tokenizer_for(config.model, config.data_root))
+    else:
+        yield "all that is asked for stands: nothing would be done"
 
 
 def _where(rules: Rules) -> str:
     """The rows of `agent_credit` whose games follow these rules."""
-    cue = "NULL" if rules.cue is None else "'" + rules.cue.replace("'", "''") + "'"
-    masking = "NULL" if rules.masking is None else f"'{rules.masking}'"
-    return (
-        f"value_kind = '{rules.value}' AND scorer = '{rules.scorer}' AND masking IS NOT DISTINCT FROM {masking} "
-        f"AND cue IS NOT DISTINCT FROM {cue}"
-    )
+    asked = {
+        "value_kind": rules.value, "scorer": rules.scorer, "masking": rules.masking, "cue": rules.cue,
+        "game_window": rules.window, "answerer": rules.answerer, "k": rules.k, "decoding": rules.decoding,
+        "seed": rules.seed,
+    }  # fmt: skip
+    return " AND ".join(f"{name} IS NOT DISTINCT FROM {_literal(value)}" for name, value in asked.items())
+
+
+def _literal(value: str | int | None) -> str:
+    """A value as SQL writes it."""
+    if value is None:
+        return "NULL"
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def _set_aside(config: Config, run: str, spec: str) -> None:
     from pipeline.sql import query as ask
+    from pipeline.stages.foresee import summed
 
-    text = (
-        f"SELECT reason, count(*)::INT AS n FROM rejects WHERE run_id = '{run}' AND stage = 'annotate {spec}' "
-        "GROUP BY reason ORDER BY n DESC LIMIT 3"
-    )
-    for row in ask(config.store_root, text).to_pylist():
-        say(f"set aside: {row['n']} x {row['reason']}")
+    text = f"SELECT reason FROM rejects WHERE run_id = '{run}' AND stage = 'annotate {spec}'"
+    found = summed(ask(config.store_root, text)["reason"].to_pylist())
+    for reason, count in found[:_REASONS]:
+        say(f"set aside: {count} x {reason}")
+    if len(found) > _REASONS:
+        say(f"set aside: {sum(n for _, n in found[_REASONS:])} x for other reasons, all in the table rejects")
 
 
 def _tell_rejects(rejects: Any) -> None:

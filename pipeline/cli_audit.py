@@ -27,9 +27,12 @@ def audit(
 ) -> None:
     """Hold the credit of a run against replays without one agent, and say whether to trust it."""
     from pipeline.stages import audit as stage
+    from pipeline.stages.foresee import foresee, notes
+    from pipeline.stages.ready import to_continue
 
     resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust)
     replays = stage.plan(resolved, run, dry=dry_run)
+    to_continue(resolved, run, bool(replays.plan and replays.plan.pending))
     if replays.why_not:
         say(replays.why_not)
     if dry_run:
@@ -37,13 +40,15 @@ def audit(
             say(replays.plan.assumed)
         shards = len(replays.plan.pending) if replays.plan else 0
         say(f"run {run}: would replay {replays.rollouts:,} rollouts in {shards} shards, then make the figures")
+        for note in notes(foresee(replays.plan, None), resolved.model.max_model_len) if replays.plan else ():
+            say(note)
         return
     from flows.audit import audit as flow
     from flows.common import light
     from pipeline.audit.summary import paragraph
     from pipeline.progress import Bars
 
-    with Bars(), light():
+    with light(), Bars():
         flow(resolved, run)
     figures = stage.make(resolved, run)
     rows = figures.to_pylist()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from pipeline import dry
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -26,7 +29,9 @@ class Format(StrEnum):
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of the run.")]
 Sets = Annotated[list[str] | None, typer.Option("--set", "-s", help="Override one key: section.key=value.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what would be done and what it would cost.", callback=dry.begin)
+]
 Trust = Annotated[bool, typer.Option("--trust", help="Run the code (dotted paths) that the run's manifest names.")]
 Run = Annotated[str | None, typer.Option("--run", "-r", help="A run's id; default: the newest.")]
 As = Annotated[Format, typer.Option("--format", "-f", help="How to print the data.")]
@@ -69,13 +74,26 @@ def config_of_run(
         ]
         if not infos:
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
-        run = max(infos, key=lambda info: str(info.created)).run_id
+        run = _newest(infos)
     manifest = store.manifest(run) or {}
     # A copied store is worked on where it is now, not where its manifest says that it was made.
     config = configured(file, sets, manifest.get("config"), first.data_root)
     if runs_code and not trust:
         refuse_foreign_code(config, first, store.manifest_path(run))
     return config, run
+
+
+def _newest(infos: Sequence[RunInfo]) -> str:
+    """The run that was begun last; says so where that had to be guessed."""
+    newest = max(infos, key=lambda info: (info.created, info.run_id))
+    unstated = [info.run_id for info in infos if not info.stated]
+    if len(infos) > 1 and unstated:
+        say(
+            f"run {newest.run_id} is taken for the newest by its files' times, which a copy changes: "
+            f"{', '.join(unstated[:3])}{' and others' if len(unstated) > 3 else ''} came without a time of creation; "
+            "name the run with --run"
+        )
+    return newest.run_id
 
 
 def _held_out(info: RunInfo) -> bool:

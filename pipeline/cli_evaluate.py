@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli_common import As, ConfigFile, Format, Sets, configured, rendered, say
+from pipeline.cli_common import As, ConfigFile, DryRun, Format, Sets, configured, rendered, say
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ evaluate_app = typer.Typer(help="Hold localizers against labelled logs.", no_arg
 Logs = Annotated[Path, typer.Argument(help="A file or a folder of logs.")]
 Names = Annotated[list[str] | None, typer.Option("--localizer", "-l", help="Only this one (again for more).")]
 Anew = Annotated[bool, typer.Option("--cross-validate", help="Train anew without each fold, not with shipped weights.")]
-Folds = Annotated[int, typer.Option(min=2, help="Folds by question, for whatever is trained here.")]
+Folds = Annotated[int, typer.Option(min=2, max=1000, help="Folds by question, for whatever is trained here.")]
 Blind = Annotated[bool, typer.Option("--without-reference", help="Hide the right answers.")]
-Seed = Annotated[int, typer.Option(help="Of the folds and the intervals.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the folds and the intervals.")]
 REPORT = "apportion-evaluation"
 """Marks a file as one of ours, which a later evaluation may replace."""
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write everything to this JSON file.")]
@@ -51,6 +51,7 @@ def who_and_when(
     config: ConfigFile = None,
     sets: Sets = None,
     format: As = Format.TABLE,
+    dry_run: DryRun = False,
 ) -> None:
     """Who failed and when, held to the labels of Who&When."""
     from pipeline.stages import evaluate as stage
@@ -61,7 +62,11 @@ def who_and_when(
     if second is not None:
         annotator, rejects = stage.second_annotator(second, logs)
         _tell(rejects)
-    _run(resolved, logs, _choices(localizer, anew, folds, blind, seed), None, annotator, format, out)
+    choices = _choices(localizer, anew, folds, blind, seed)
+    if dry_run:
+        _foretell(resolved, logs, choices, out)
+        return
+    _run(resolved, logs, choices, None, annotator, format, out)
 
 
 @evaluate_app.command("agentrx")
@@ -77,6 +82,7 @@ def agentrx(
     config: ConfigFile = None,
     sets: Sets = None,
     format: As = Format.TABLE,
+    dry_run: DryRun = False,
 ) -> None:
     """Who failed and when, held to the labels of AgentRx. What is trained here learns from the logs' own labels."""
     from pipeline.stages import evaluate as stage
@@ -87,7 +93,11 @@ def agentrx(
     _tell(rejects)
     own = {case.case_id: case.label for case in read.cases if case.label is not None}
     other = stage.Annotator("Who&When annotator", own)
-    _run(resolved, read, _choices(localizer, anew, folds, blind, seed), annotator, other, format, out)
+    choices = _choices(localizer, anew, folds, blind, seed)
+    if dry_run:
+        _foretell(resolved, read, choices, out, held_to=annotator)
+        return
+    _run(resolved, read, choices, annotator, other, format, out)
 
 
 @evaluate_app.command("process-bench")
@@ -104,6 +114,7 @@ def process_bench(
     config: ConfigFile = None,
     sets: Sets = None,
     format: As = Format.TABLE,
+    dry_run: DryRun = False,
 ) -> None:
     """The first wrong step of solutions, or none, held to ProcessBench."""
     from pipeline.localize.load import Context
@@ -112,11 +123,13 @@ def process_bench(
 
     resolved = configured(config, sets)
     logs = _read("process-bench", path)
+    choices = _choices(localizer, anew, folds, False, seed)
+    if dry_run:
+        _foretell(resolved, logs, choices, out, plant=plant, solutions=True)
+        return
     with _claimed(out):
         with Bars():
-            report = stage.evaluate_solutions(
-                Context(resolved, plant), logs.cases, _choices(localizer, anew, folds, False, seed)
-            )
+            report = stage.evaluate_solutions(Context(resolved, plant), logs.cases, choices)
         _show(report, stage.F1_FIGURES, "F1", format, out)
 
 
@@ -195,6 +208,26 @@ def _keep(out: Path, text: str) -> None:
             made.replace(out)
     finally:
         made.unlink(missing_ok=True)
+
+
+def _foretell(
+    config: Config,
+    logs: Read,
+    choices: Choices,
+    out: Path | None,
+    *,
+    held_to: Annotator | None = None,
+    plant: Path | None = None,
+    solutions: bool = False,
+) -> None:
+    from pipeline.localize.load import Context
+    from pipeline.stages.evaluate_plan import foretell
+
+    if out is not None:
+        _check_out(out.resolve())
+    context = Context(config, plant)
+    for line in foretell(context, logs.cases, choices, solutions=solutions, held_to=held_to, out=out):
+        say(line)
 
 
 def _tell(rejects: Sequence[Reject]) -> None:

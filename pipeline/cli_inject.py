@@ -31,23 +31,29 @@ def inject(
 
     A run holds one set of faults: another choice of kinds or numbers takes the place of the one before.
     """
-    from pipeline.stages.inject import plan, planned
+    from pipeline.stages.inject import plan, unplanted
+    from pipeline.stages.ready import to_continue
 
     chosen = [f"inject.kinds={kind}"] if kind else []
     resolved, run = config_of_run(config, [*(sets or ()), *chosen], run, runs_code=True, trust=trust)
     made = plan(resolved, run)
+    to_continue(resolved, run, bool(made.pending))
     if dry_run:
-        count = sum(1 for shard in made.pending for _ in planned(made, shard))
+        count, why = unplanted(made)
         say(
             f"run {run}: {len(made.pending)} of {len(made.shards)} shards to do, {count:,} faults to plant, "
             "each continued from its step to the end"
         )
+        for reason, number in why.items():
+            say(f"no fault: {number} x {reason}")
+        if not made.pending:
+            say("all that is asked for stands: nothing would be done")
         return
     from flows.common import light
     from flows.inject import inject as flow
     from pipeline.progress import Bars
 
-    with Bars(), light():
+    with light(), Bars():
         now = flow(resolved, run)
     say(
         f"run {run}: of the faults planted now, {now.failed} made the team fail and are labelled failures; "

@@ -18,6 +18,7 @@ def runs_list(config: ConfigFile = None, sets: Sets = None, format: As = Format.
 
     from pipeline.store import Store
 
+    infos = Store(configured(config, sets).store_root).runs()
     rows = [
         {
             "run": info.run_id,
@@ -27,11 +28,17 @@ def runs_list(config: ConfigFile = None, sets: Sets = None, format: As = Format.
             "credits": info.tables["credits"].rows if "credits" in info.tables else 0,
             "bytes": sum(table.bytes for table in info.tables.values()),
         }
-        for info in Store(configured(config, sets).store_root).runs()
+        for info in infos
     ]
     if not rows and format is Format.TABLE:
         say("no runs yet; try: apportion demo")
         return
+    guessed = [info.run_id for info in infos if info.created and not info.stated]
+    if guessed:
+        say(
+            f"created, of {len(guessed)} of {len(infos)} runs ({', '.join(guessed[:3])}"
+            f"{', ...' if len(guessed) > 3 else ''}), is the time of its oldest file, which a copy changes"
+        )
     typer.echo(rendered(pa.Table.from_pylist(rows), format))
 
 

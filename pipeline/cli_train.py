@@ -41,9 +41,11 @@ def train(
 ) -> None:
     """Train the run's policy on its tables; writes a checkpoint that vLLM loads."""
     from pipeline.stages import train as stage
+    from pipeline.stages.ready import to_train
 
     resolved, run = config_of_run(config, sets, run)
     planned = stage.plan(resolved, run, trainer.value, out)
+    to_train(resolved, run)
     rows = f"{planned.data.num_rows} {'pairs' if trainer is Trainer.DPO else 'sequences'}"
     if planned.elsewhere:
         rows += f" ({planned.elsewhere} more are on the validation and test splits)"
@@ -51,8 +53,13 @@ def train(
         rows += f" ({planned.made.flat} more are in groups without any difference)"
     for reason, number in planned.made.refused.items() if planned.made else ():
         say(f"set aside: {number} x {reason}")
+    if planned.refused.total:
+        say(f"set aside by the trainer: {planned.refused}")
     if dry_run:
-        say(f"run {run}: would train {planned.name} on {rows}; checkpoint: {planned.out}")
+        if planned.done:
+            say(f"run {run}: {planned.out} is already trained so: nothing would be done")
+        else:
+            say(f"run {run}: would train {planned.name} on {rows}; checkpoint: {planned.out}")
         return
     if planned.done:
         say(f"run {run}: {planned.out} is already trained so")
@@ -71,14 +78,23 @@ def export(
     config: ConfigFile = None,
     sets: Sets = None,
     run: Runs = None,
+    dry_run: DryRun = False,
 ) -> None:
     """Write preference, KTO, stepwise and GRPO data sets that datasets, DuckDB and Polars read."""
+    from pipeline.stages.export import plan
     from pipeline.stages.export import run as stage
 
     configs = {}
     for one in run or (None,):
         resolved, name = config_of_run(config, sets, one)
         configs[name] = resolved
+    if dry_run:
+        planned = plan(configs, folder)
+        for path, count in planned.rows.items():
+            say(f"would write {folder / path}: {count} rows")
+        if not planned.rows:
+            say("no row for any data set: annotate the runs first (apportion annotate)")
+        return
     manifest = stage(configs, folder)
     for file in manifest["files"]:
         if "rows" in file:
@@ -89,10 +105,12 @@ def export(
 def loop(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) -> None:
     """Sample, annotate, update, put the new weights into vLLM, and again. The same command goes on where it stopped."""
     from pipeline.stages.loop import plan
+    from pipeline.stages.ready import to_loop
 
     resolved = configured(config, sets)
     rounds = plan(resolved)
     section = resolved.loop
+    to_loop(rounds)
     if dry_run:
         say(
             f"{section.iterations} iterations of {section.tasks} tasks x {resolved.sample.group_size} rollouts, then "
@@ -109,7 +127,7 @@ def loop(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) 
         found = query(resolved.store_root, _RATE_SQL.format(run=run)).to_pylist()[0]
         say(f"iteration {one.number}: {found['successes']} of {found['n']} solved by {one.config.model.path}")
 
-    with Bars(), light():
+    with light(), Bars():
         last = flow(resolved, tell)
     say(f"last policy: {last}")
     names = ", ".join(f"'{one.config.run.name}'" for one in rounds)

@@ -3,29 +3,52 @@
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from pipeline import paths
+from pipeline.config_words import explain
 from pipeline.errors import UserError
-from pipeline.ids import digest
+from pipeline.ids import MAX_NAME, digest
+
+_TOKENS = 2**24
+"""More tokens than any model's context or vocabulary holds."""
+_MANY = 10**12
+"""More tasks, trajectories or coalitions than anybody has: a number beyond it is a slip."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    """A table of the configuration. Every number in it has bounds on both sides and is finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def _finite(options: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a user's own code, whose numbers have no bounds that we know."""
+    inside: list[Any] = [options]
+    while inside:
+        one = inside.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError(f"{one} is not a finite number")
+        inside += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class RunConfig(_Section):
-    name: str = Field("", pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$")
+    name: str = Field("", pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$", max_length=MAX_NAME)
     """Names the run's partition; empty: made from the configuration's digest."""
     data: str = "data"
     """Folder of everything written: runs, converted models, Prefect's own state."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**32)
     """Every draw of the run comes from it."""
     held_out: bool = False
     """A run on held-out tasks: never the default of `annotate`, `train` or `export`."""
@@ -38,13 +61,13 @@ class ModelConfig(_Section):
     """Let the hub be reached; off by default."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto`: the checkpoint's own on a GPU; on a CPU bfloat16 where the processor computes in it, else float32."""
-    max_model_len: int = Field(4096, ge=64)
+    max_model_len: int = Field(4096, ge=64, le=_TOKENS)
     """Context window in tokens; at most what the model was trained for."""
-    kv_cache_gib: float = Field(2.0, ge=1)
+    kv_cache_gib: float = Field(2.0, ge=1, le=65_536)
     """Memory for keys and values on a CPU."""
     gpu_memory: float = Field(0.5, gt=0, le=1)
     """Share of a GPU's memory that the sampler keeps; a trainer beside it (`loop`) needs the rest."""
-    sync_tolerance: float | None = Field(None, gt=0)
+    sync_tolerance: float | None = Field(None, gt=0, le=100)
     """New weights in a running engine are compared with the checkpoint's, number by number. Then a few fixed tokens are
     scored: the work stops where they differ from plain transformers by more than this (nats per token, rms). By
     default three times as much as they did on the engine's first weights."""
@@ -57,7 +80,7 @@ class TasksConfig(_Section):
     """Let `path` be an id of the Hugging Face hub."""
     source: str = ""
     """Instead of `path`: dotted path of a function that returns a list of Task."""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """Keyword arguments of `source`."""
     split: str | None = None
     """Split of a data set that has several."""
@@ -67,9 +90,9 @@ class TasksConfig(_Section):
     answer: str = "answer"
     """Column of the reference answer or of the list of its aliases, named likewise (`reward_model.ground_truth`). Left
     alone, the usual names are tried, and columns of aliases (`answer_aliases`) add to it."""
-    offset: int = Field(0, ge=0)
+    offset: int = Field(0, ge=0, le=_MANY)
     """Leave out so many tasks at the start."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, le=_MANY)
     """Take so many tasks at most."""
     verifier: str = "exact"
     """exact, f1, number, math, or the dotted path of a class with `name` and `verify`."""
@@ -94,14 +117,14 @@ class ToolConfig(_Section):
     """search, calculator, or a dotted path."""
     documents: str | list[str] = []
     """search: one or several files, a document per line."""
-    k: int = Field(1, ge=1)
+    k: int = Field(1, ge=1, le=1_000_000)
     """search: documents returned."""
-    options: dict[str, Any] = {}
+    options: Options = {}
     """A tool of your own: keyword arguments of its class."""
 
 
 class AgentConfig(_Section):
-    name: str = Field(pattern=r"^[A-Za-z][\w-]*$")
+    name: str = Field(pattern=r"^[A-Za-z][\w-]*$", max_length=MAX_NAME)
     """As it stands in the tables."""
     role: str
     """planner, worker, ...: credit and advantages are compared within a role."""
@@ -118,7 +141,7 @@ class TeamConfig(_Section):
     """As it stands in the tables."""
     topology: str = "planner_workers"
     """Who speaks when: planner_workers, think_solve, voting, solo, or the dotted path of a class with `play`."""
-    max_turns: int = Field(6, ge=1)
+    max_turns: int = Field(6, ge=1, le=10_000)
     """Turns of an agent in one call."""
     agents: list[AgentConfig] = []
     """Who plays."""
@@ -129,17 +152,17 @@ class TeamConfig(_Section):
 
 
 class SampleConfig(_Section):
-    group_size: int = Field(4, ge=1)
+    group_size: int = Field(4, ge=1, le=1_000_000)
     """Rollouts of one task."""
-    temperature: float = Field(0.7, ge=0)
+    temperature: float = Field(0.7, ge=0, le=100)
     """Of every turn."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Below 1 a trainer cannot reproduce the log-probabilities: such messages are not trained on."""
-    top_k: int = Field(0, ge=0)
+    top_k: int = Field(0, ge=0, le=_TOKENS)
     """0: all tokens; else as top_p."""
-    max_tokens: int = Field(48, ge=1)
+    max_tokens: int = Field(48, ge=1, le=_TOKENS)
     """Tokens of one turn."""
-    shard_size: int = Field(128, ge=1)
+    shard_size: int = Field(128, ge=1, le=1_000_000)
     """Rollouts that advance together and are committed together."""
     solo: bool = True
     """Sample the same model alone on the same tasks as well."""
@@ -160,20 +183,20 @@ class AnnotateConfig(_Section):
     """Written before the reference whose probability is read."""
     estimator: Literal["auto", "exact", "quadrature", "permutation", "loo"] = "auto"
     """`auto`: exact where it fits the budget, else by quadrature within it."""
-    budget: int = Field(1024, ge=2)
+    budget: int = Field(1024, ge=2, le=_MANY)
     """Coalitions valued for one game at most."""
-    token_budget: int | None = Field(None, ge=1)
+    token_budget: int | None = Field(None, ge=1, le=_MANY)
     """likelihood: distinct prompt tokens computed for one game at most."""
-    samples: int = Field(4, ge=1)
+    samples: int = Field(4, ge=1, le=1_000_000)
     """regenerate and replay: samples behind each value."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, le=_MANY)
     """Credit at most so many trajectories of each shard."""
 
 
 class AuditConfig(_Section):
-    trajectories: int = Field(50, ge=0)
+    trajectories: int = Field(50, ge=0, le=_MANY)
     """Credited trajectories that are replayed, about; 0 replays nothing."""
-    samples: int = Field(4, ge=2)
+    samples: int = Field(4, ge=2, le=1_000_000)
     """Rollouts of each arm of a replay; half of them audit the other half."""
 
 
@@ -181,17 +204,17 @@ class FailuresConfig(_Section):
     localizer: Literal["monte_carlo", "learned", "value_drop", "none"] = "monte_carlo"
     """How the first error of a failure is found; `none` leaves failures alone. Imported logs cannot be continued:
     for them `monte_carlo` means `learned`."""
-    rollouts: int = Field(4, ge=1)
+    rollouts: int = Field(4, ge=1, le=1_000_000)
     """monte_carlo: fresh continuations from every prefix."""
     margin: float = Field(0.05, ge=0, lt=1)
     """A fall of the value counts as an error only beyond this."""
-    alternatives: int = Field(4, ge=0)
+    alternatives: int = Field(4, ge=0, le=1_000_000)
     """Alternatives that the same agent writes at the first error; 0 localizes without repair."""
-    confirmations: int = Field(4, ge=1)
+    confirmations: int = Field(4, ge=1, le=1_000_000)
     """Fresh continuations of an alternative that won, and of the recorded message beside it."""
     contrast: bool = True
     """Also compare siblings of a group that share a prefix and differ in outcome."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, le=_MANY)
     """Look at so many failures of each shard at most."""
 
 
@@ -200,7 +223,7 @@ class InjectConfig(_Section):
         ["wrong_number", "wrong_tool_input", "dropped_fact", "contradiction"], min_length=1
     )
     """Kinds of errors that are planted."""
-    each: int = Field(4, ge=1)
+    each: int = Field(4, ge=1, le=1_000_000)
     """Faults planted in one success at most, each in a run of its own."""
 
 
@@ -212,42 +235,42 @@ class AdvantagesConfig(_Section):
 
 
 class TrainConfig(_Section):
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, le=1)
     """At its highest."""
-    epochs: int = Field(1, ge=1)
+    epochs: int = Field(1, ge=1, le=100_000)
     """GRPO: passes over the sequences; beyond the first the ratios are off policy and clipped."""
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(None, ge=1, le=_MANY)
     """Stop taking groups (GRPO) or questions (DPO) once so many sequences or pairs are there."""
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(32, ge=1, le=1_000_000)
     """Sequences (or pairs) of one optimizer step, over all processes."""
-    micro_batch_size: int = Field(8, ge=1)
+    micro_batch_size: int = Field(8, ge=1, le=1_000_000)
     """Sequences (or pairs) computed at once; gradients are accumulated."""
-    beta: float = Field(0.0, ge=0)
+    beta: float = Field(0.0, ge=0, le=1000)
     """GRPO: weight of the KL to the reference policy."""
-    dpo_beta: float = Field(0.1, gt=0)
+    dpo_beta: float = Field(0.1, gt=0, le=1000)
     """DPO: how much a log-ratio counts."""
-    dpo_epochs: int = Field(3, ge=1)
+    dpo_epochs: int = Field(3, ge=1, le=100_000)
     """Passes over the pairs, of which there are fewer than sequences."""
     margin: bool = False
     """DPO: ask each pair for its margin (the rise of the success share) beyond being in the right order."""
     epsilon: float = Field(0.2, gt=0, lt=1)
     """Clip range of the ratio, below."""
-    epsilon_high: float | None = Field(None, gt=0)
+    epsilon_high: float | None = Field(None, gt=0, le=1000)
     """Clip range above; as below where it is not given."""
-    importance_cap: float = Field(2.0, ge=0)
+    importance_cap: float = Field(2.0, ge=0, le=1000)
     """GRPO: ratios start from the trainer's own log-probabilities, and a token that the sampler gave another one (in
     bfloat16, say) counts by their ratio, at most this. 0: ratios start from the sampler's, one forward pass less."""
     loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = "dapo"
     """How token losses are averaged (names as in TRL)."""
     ratio: Literal["token", "sequence"] = "token"
     """Importance ratio of each token, or one of the whole sequence (GSPO)."""
-    lora_rank: int = Field(0, ge=0)
+    lora_rank: int = Field(0, ge=0, le=65_536)
     """0 trains all weights; else adapters of this rank, merged into the checkpoint that is written."""
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0, le=1e9)
     """Gradients beyond it are scaled down."""
     warmup: float = Field(0.1, ge=0, le=1)
     """Share of the steps over which the learning rate rises."""
-    processes: int = Field(1, ge=1)
+    processes: int = Field(1, ge=1, le=1024)
     """Started through accelerate where more than one."""
 
 
@@ -261,9 +284,9 @@ class ExportConfig(_Section):
 
 
 class LoopConfig(_Section):
-    iterations: int = Field(5, ge=1)
+    iterations: int = Field(5, ge=1, le=100_000)
     """Rounds of sample, annotate, update."""
-    tasks: int = Field(16, ge=1)
+    tasks: int = Field(16, ge=1, le=_MANY)
     """Tasks of one iteration; they go round."""
     trainer: Literal["grpo", "dpo"] = "grpo"
     """What updates the policy."""
@@ -352,7 +375,7 @@ def load_config(
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UserError(_explain(error)) from None
+        raise UserError(explain(error, Config)) from None
 
 
 def _read_team(path: Any) -> dict[str, Any]:
@@ -374,7 +397,7 @@ def _toml(file: Path) -> dict[str, Any]:
         near = difflib.get_close_matches(file.name, beside, 1) or difflib.get_close_matches(file.name, shipped, 1, 0.85)
         hint = f"; did you mean {(shipped | beside)[near[0]]}?" if near else ""
         raise UserError(f"{file}: no such file{hint}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # also bytes that are no text, and a number of thousands of digits
         raise UserError(f"{file}: not valid TOML: {error}") from None
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}") from None
@@ -386,7 +409,7 @@ def _parse_override(override: str) -> dict[str, Any]:
         raise UserError(f"--set {override!r}: write it as section.key=value")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         value = text
     nested: Any = value
     for part in reversed(key.strip().split(".")):
@@ -401,31 +424,3 @@ def _merge(into: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         else:
             into[key] = value
     return into
-
-
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
-        cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"config: unknown key {place!r}; {cure}{more}"
-    if first["type"] == "missing":
-        return f"config: {place!r} is missing{more}"
-    if first["type"] == "value_error":  # of a section's own rule, whose text names its keys
-        return f"config: {first['ctx']['error']}{more}"
-    return f"config: {place} = {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}{more}"
-
-
-def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
-    """The known keys of the section in which `location` names an unknown one."""
-    model: Any = Config
-    for part in location[:-1]:
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            annotation = model.model_fields[str(part)].annotation
-            inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type)]
-            models = [a for a in (annotation, *inner) if isinstance(a, type) and issubclass(a, BaseModel)]
-            model = models[-1] if models else model
-    return sorted(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

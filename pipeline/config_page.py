@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
+from pipeline.config_words import number
 
 DOC = Path(__file__).parents[1] / "docs" / "configuration.md"
 NAMED = {"agents": "[[team.agents]]", "solo": "[team.solo]", "tools": "[team.tools.NAME]"}
@@ -76,7 +77,7 @@ def _value(field: Mapping[str, Any]) -> str:
         inner = kind.get("items", {})
         return f"list of {_value(inner)}" if inner.get("type") != "array" else "list of pairs"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {kind[name]:g}" for name, sign in signs.items() if name in kind]
+    bounds = [f"{sign} {number(kind[name])}" for name, sign in signs.items() if name in kind]
     names = {"object": "table", "string": "text", "boolean": "`true`, `false`"}
     return " ".join([names.get(kind["type"], kind["type"]), *bounds])
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.ids import MAX_NAME
 from pipeline.paths import SHIPPED, change_paths
 
 CONFIG = SHIPPED / "demo.toml"
@@ -39,12 +40,18 @@ def run_demo(config: Config) -> None:
         raise UserError(
             f"demo writes its own tasks to {WORLD}; for tasks of yours: apportion sample --config FILE.toml"
         )
+    most = MAX_NAME - len("-before")
+    if len(config.run.name) > most:
+        raise UserError(
+            f"config: run.name is too long for the demo ({len(config.run.name)} characters, at most {most}: its "
+            "held-out runs add to it)"
+        )
     config = at_home(config)
     world = generate(TASKS, config.run.seed)
     write(world, home(config))
     write(generate(HELD_OUT_TASKS, config.run.seed, "test"), home(config) / HELD_OUT)
     console.print(f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}")
-    with Bars(), light():
+    with light(), Bars():
         run = sample(config)
         _say_success(console, config, run)
         annotate(config, run)
@@ -166,7 +173,7 @@ def _say_credit(console: Console, config: Config, run: str) -> None:
         console,
         config,
         "SELECT player, role, games, mean_credit, mean_loo, min_credit, max_credit, share_positive "
-        f"FROM agent_credit WHERE run_id = '{run}' ORDER BY mean_credit DESC",
+        f"FROM agent_credit WHERE run_id = '{run}' AND success ORDER BY mean_credit DESC",
     )
     for line in _worked(config, run):
         console.print(line)

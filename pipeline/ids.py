@@ -7,6 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+MAX_NAME = 128
+"""The longest name that becomes part of a file's name: file systems take 255 bytes, and ours add to it."""
+
 
 def digest(value: Any, length: int = 16) -> str:
     """Hex digest of `value` as canonical JSON (sorted keys, no spaces); `length` hex characters."""

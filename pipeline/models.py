@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipeline.dry import is_dry, scratch
 from pipeline.errors import UserError
 from pipeline.ids import digest, file_digest
 from pipeline.paths import EMBEDDED
@@ -34,7 +35,8 @@ def resolve_model(name: str, *, data_root: Path, hub: bool = False) -> Path:
     Raises UserError when it is none of these.
     """
     if name == EMBEDDED:
-        return _embedded(data_root / "models" / "SmolLM2-135M-Instruct")
+        target = data_root / "models" / "SmolLM2-135M-Instruct"
+        return _embedded(scratch() / target.name if is_dry() and not target.exists() else target)
     path = Path(name).expanduser()
     if (path / "config.json").is_file():
         return path
@@ -50,7 +52,10 @@ def resolve_model(name: str, *, data_root: Path, hub: bool = False) -> Path:
 
 def check_window(path: Path, window: int) -> None:
     """Refuse a context window beyond the model's own, before anything is loaded."""
-    trained = json.loads((path / "config.json").read_text()).get("max_position_embeddings")
+    try:
+        trained = json.loads((path / "config.json").read_text(encoding="utf-8")).get("max_position_embeddings")
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"model.path = {str(path)!r}: config.json is not a JSON object ({error})") from error
     if trained and window > int(trained):
         raise UserError(f"config: model.max_model_len = {window}: this model was trained for at most {trained} tokens")
 

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.config import SampleConfig
 from pipeline.engines.base import Engine, SampleRequest
 from pipeline.ids import digest, seed_of
+from pipeline.limit import limited
 from pipeline.tasks.task import Task
 from pipeline.teams.base import Conversation, DivergedError, Message, Play, Scripted, Turn
 from pipeline.teams.load import Team
@@ -189,6 +190,13 @@ def _chat(talk: Conversation, turn: Turn) -> Chat:
     return chat(agent.name, agent.system, agent.examples, shown)
 
 
+def first_prompts(team: Team, task: Task, tokenizer: Any) -> list[int]:
+    """Tokens of the prompts of the first round of a conversation about `task`, before anybody has spoken."""
+    talk = team.talk(task)
+    turns = next(team.topology.play(talk), [])
+    return [len(ids) for ids in _prompts(tokenizer, [(talk, turn) for turn in turns]) if ids is not None]
+
+
 def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name: str) -> dict[str, Any]:
     """The row of `trajectories`: the answer, its verdict, and what it cost.
 
@@ -200,7 +208,8 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
     verdict = None if talk.fault else binary(False)
     try:
         if answer and not talk.fault:
-            verdict = verifier.verify(answer, rollout.task.references)
+            with limited(f"verifier {verifier_name}"):
+                verdict = verifier.verify(answer, rollout.task.references)
     except Exception as fault:  # a verifier of the user's own
         error, verdict = f"verifier: {type(fault).__name__}: {fault}", None
     return {

@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.errors import UserError
+from schemas import TABLES
 from schemas.render import literal, views
 
 Format = Literal["table", "json", "csv"]
@@ -100,10 +102,23 @@ def _single(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
     try:
         statements = con.extract_statements(sql)
     except duckdb.Error as error:
-        raise UserError(f"sql: {_one_line(error)}") from error
+        raise UserError(f"sql: {_one_line(error)}{_reserved(sql)}") from error
     if len(statements) != 1:
         raise UserError(f"sql: {_ALLOWED}, not {len(statements)}")
     return statements[0]
+
+
+def _reserved(sql: str) -> str:
+    """The cure where columns that SQL reserves the names of stand without quotes in `sql`; else nothing."""
+    twins = {name: twin for table in TABLES.values() for name, twin in table.twins.items()}
+    text = sql.encode()
+    words = [
+        match[0].decode().lower()
+        for at, kind in duckdb.tokenize(sql)
+        if kind == duckdb.token_type.keyword and (match := re.match(rb"\w+", text[at:]))
+    ]
+    found = [name for name in dict.fromkeys(words) if name in twins]
+    return "".join(f'; SQL reserves the word {name}: write {twins[name]}, or "{name}" in quotes' for name in found)
 
 
 def _strip_comments(sql: str) -> str:
@@ -143,6 +158,11 @@ def render(table: pa.Table, format: Format) -> str:
 
 
 def _human(table: pa.Table) -> str:
+    """A table for people: cut to the terminal's width, or whole where the output goes to a file or another program."""
+    return _fitted(table) if sys.stdout.isatty() else _whole(table)
+
+
+def _fitted(table: pa.Table) -> str:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as Grid
@@ -151,15 +171,38 @@ def _human(table: pa.Table) -> str:
     grid = Grid(box=SIMPLE_HEAD, pad_edge=False)
     for field in table.schema:
         right = _is_number(field.type)
-        grid.add_column(Text(_cell(field.name)), justify="right" if right else "left", no_wrap=True)
+        grid.add_column(Text(_cut(_cell(field.name))), justify="right" if right else "left", no_wrap=True)
     for row in _rows(table):
-        grid.add_row(*(Text(_cell(value)) for value in row))
+        grid.add_row(*(Text(_cut(_cell(value))) for value in row))
     out = io.StringIO()
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
-    Console(file=out, width=width, color_system=None).print(grid)
+    Console(file=out, width=shutil.get_terminal_size().columns, color_system=None).print(grid)
     # The box draws an empty line above and below.
     lines = out.getvalue().removesuffix("\n").split("\n")[1:-1]
     return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _whole(table: pa.Table) -> str:
+    """The same look with every cell in full. Columns line up as far as cells of ordinary length go; a longer one moves
+    the rest of its own line, instead of filling all the others with blanks.
+    """
+    from rich.cells import cell_len
+
+    if not table.num_columns:
+        return ""
+    rows = [[_cell(name) for name in table.column_names], *([_cell(value) for value in row] for row in _rows(table))]
+    columns = list(zip(*rows, strict=True))
+    widths = [max([w for text in column if (w := cell_len(text)) <= _CELL], default=0) for column in columns]
+    right = [_is_number(field.type) for field in table.schema]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = []
+        for text, width, number in zip(cells, widths, right, strict=True):
+            blanks = " " * max(0, width - cell_len(text))
+            padded.append(blanks + text if number else text + blanks)
+        return f" {'   '.join(padded)}".rstrip() + "\n"
+
+    rule = f" {'─' * (sum(widths) + 3 * (len(widths) - 1))}\n"
+    return line(rows[0]) + rule + "".join(map(line, rows[1:]))
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -173,7 +216,10 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     text = value if isinstance(value, str) else str(_json(value))
     # Model output is untrusted: control characters could drive the terminal.
-    text = _CONTROL.sub(" ", text)
+    return _CONTROL.sub(" ", text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError, WorkError
+from pipeline.ids import MAX_NAME
+from pipeline.shards import UNREADABLE, alive, commit, flock, footer_of, load, partition_of, stated_time, with_partition
 from schemas import RELATIONS, SCHEMA_VERSION, TABLES, SchemaError, Table
 from schemas.render import literal, table_view
 
@@ -27,7 +29,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp")
 _GROUP_ROWS = 128 * 1024
 _GROUP_BYTES = 128 * 2**20
-_UNREADABLE = (OSError, pa.ArrowException, ValueError)
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,15 @@ class TableInfo:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """One run of a store. `created` is the manifest's, else the time of the oldest shard."""
+    """One run of a store. `created` is the manifest's; where it has none, the time of the oldest shard, which a copy
+    of the files changes: `stated` tells the two apart.
+    """
 
     run_id: str
     tables: dict[str, TableInfo]
     created: datetime | None
     manifest: dict[str, Any] | None
+    stated: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Problem:
 
 def check_run_id(run_id: str) -> str:
     """`run_id` itself; UserError where it cannot name a run."""
+    if len(run_id) > MAX_NAME:
+        raise UserError(f"run id {run_id[:20]}… is too long ({len(run_id)} characters, at most {MAX_NAME})")
     if not _RUN_ID.fullmatch(run_id):
         raise UserError(f"run id {run_id!r}: not a letter followed by letters, digits, _ or -: rename the run")
     return run_id
@@ -109,7 +115,7 @@ class Store:
                 row_group_size=group,
             )
 
-        _commit(path, write)
+        commit(path, write)
         return path
 
     def keep_partitions(self, table: str, run_id: str, shard: str, values: Mapping[str, Collection[str]]) -> list[Path]:
@@ -117,7 +123,7 @@ class Store:
         name = f"part-{shard}.parquet"
         stale = []
         for path in self.shards(table, run_id):
-            parts = dict(part.split("=", 1) for part in path.parts if "=" in part)
+            parts = partition_of(path, _spec(table))
             if path.name == name and any(parts[column] not in kept for column, kept in values.items()):
                 path.unlink()
                 stale.append(path)
@@ -126,7 +132,7 @@ class Store:
     def shard_fingerprint(self, table: str, run_id: str, shard: str, **partition: str) -> str | None:
         """The fingerprint a shard was written with; None where it is absent or its footer unreadable."""
         path = self._path(_spec(table), run_id, shard, partition)
-        return _footer(path).get("apportion.fingerprint") if path.exists() else None
+        return footer_of(path).get("apportion.fingerprint") if path.exists() else None
 
     def shard_stands(self, run_id: str, shard: str, fingerprint: str, tables: Sequence[str]) -> bool:
         """Whether every table of a shard is there, whole (page checksums) and with this fingerprint.
@@ -137,10 +143,10 @@ class Store:
             name, *parts = entry.split("/")
             spec = _spec(name)
             path = self._path(spec, run_id, shard, dict(part.split("=", 1) for part in parts))
-            if not path.exists() or _footer(path).get("apportion.fingerprint") != fingerprint:
+            if not path.exists() or footer_of(path).get("apportion.fingerprint") != fingerprint:
                 return False
             try:
-                _load(path, spec)
+                load(path, spec)
             except (WorkError, SchemaError):
                 return False
         return True
@@ -176,7 +182,7 @@ class Store:
         pieces = [schema.empty_table()]
         for path in (path for run in runs for path in self.shards(table, run)):
             if shard is None or path.name == f"part-{shard}.parquet":
-                data = _with_partition(*_load(path, part), path, spec)
+                data = with_partition(*load(path, part), path, spec)
                 pieces.append(pa.Table.from_arrays([data.column(name) for name in wanted], schema=schema))
         return pa.concat_tables(pieces)
 
@@ -189,7 +195,7 @@ class Store:
         stale = []
         for path in found:
             match = _TEMPORARY.fullmatch(path.name)
-            if match and not _alive(int(match[1])):
+            if match and not alive(int(match[1])):
                 path.unlink(missing_ok=True)
                 stale.append(path)
         return sorted(stale)
@@ -200,18 +206,18 @@ class Store:
         path = self.root / "_locks" / f"{check_run_id(run_id)}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise UserError(
-                    f"run {run_id}: process {holder} works on it: wait for it, or choose another run id"
-                ) from error
+            flock(file, run_id, fcntl.LOCK_EX)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+    def refuse_held(self, run_id: str) -> None:
+        """UserError where another process holds the run; takes no lock and makes no file."""
+        path = self.root / "_locks" / f"{check_run_id(run_id)}.lock"
+        if path.exists():
+            with path.open() as file:
+                flock(file, run_id, fcntl.LOCK_SH)
 
     def manifest(self, run_id: str) -> dict[str, Any] | None:
         """The manifest of a run, None where it has none. WorkError where it is not JSON."""
@@ -228,10 +234,12 @@ class Store:
         return self.root / "_manifests" / f"{check_run_id(run_id)}.json"
 
     def write_manifest(self, run_id: str, manifest: Mapping[str, Any]) -> Path:
-        """Commit the manifest of a run with one rename."""
+        """Commit the manifest of a run with one rename. It keeps the time of its first writing, as `created`."""
         path = self.manifest_path(run_id)
+        first = (self.manifest(run_id) or {}).get("created") if path.exists() else datetime.now(UTC).isoformat()
+        manifest = {**({"created": first} if first else {}), **manifest}
         text = json.dumps(manifest, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-        _commit(path, lambda file: file.write(text.encode()))
+        commit(path, lambda file: file.write(text.encode()))
         return path
 
     def runs(self) -> list[RunInfo]:
@@ -246,9 +254,9 @@ class Store:
         manifest = self.manifest(run_id)
         times = [path.stat().st_mtime for found in paths.values() for path in found]
         created = datetime.fromtimestamp(min(times), UTC) if times else None
-        if manifest and isinstance(stated := manifest.get("created"), str):
-            created = datetime.fromisoformat(stated)
-        return RunInfo(run_id, {name: _info(found) for name, found in paths.items()}, created, manifest)
+        stated = stated_time((manifest or {}).get("created"))
+        tables = {name: _info(found) for name, found in paths.items()}
+        return RunInfo(run_id, tables, stated or created, manifest, stated is not None)
 
     def remove(self, run_id: str) -> None:
         """Delete a run: shards, manifest. UserError where another process works on it."""
@@ -315,73 +323,14 @@ def _spec(table: str) -> Table:
     return TABLES[table]
 
 
-def _commit(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    missing = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The name must not end in .parquet: DuckDB's globs read dot-files.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    for folder in (path.parent, *(folder.parent for folder in missing)):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _footer(path: Path) -> dict[str, str]:
-    """The footer's own entries; empty where the footer cannot be read."""
-    try:
-        entries = pq.read_metadata(path).metadata or {}
-    except _UNREADABLE:
-        return {}
-    pairs = {key.decode(errors="replace"): value.decode(errors="replace") for key, value in entries.items()}
-    return {key: value for key, value in pairs.items() if key.startswith("apportion.")}
-
-
-def _load(path: Path, spec: Table) -> tuple[pa.Table, int]:
-    """A shard's columns of `spec`, conformed, with page checksums verified; and its row count."""
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            present = [name for name in file.schema_arrow.names if name in spec.schema.names]
-            data = file.read(columns=present)
-            rows = file.metadata.num_rows
-    except _UNREADABLE as error:
-        reason = str(error).splitlines()[0]
-        raise WorkError(
-            f"{path}: damaged ({reason}): run the command that wrote it again to redo this shard"
-        ) from error
-    if not spec.schema.names:
-        return data, rows
-    try:
-        return spec.conform(data), rows
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error}") from error
-
-
-def _with_partition(data: pa.Table, rows: int, path: Path, spec: Table) -> pa.Table:
-    """Add the partition columns, read off the folder names."""
-    values = dict(part.split("=", 1) for part in path.parts if "=" in part)
-    columns = {name: pa.repeat(pa.scalar(values[name], pa.large_string()), rows) for name in spec.partition}
-    return pa.table(columns | {name: data.column(name) for name in data.column_names})
-
-
 def _check_file(path: Path, spec: Table) -> list[Problem]:
     try:
-        _, rows = _load(path, spec)
+        _, rows = load(path, spec)
     except SchemaError as error:
         return [Problem(spec.name, "schema", str(error), path)]
     except WorkError as error:
         return [Problem(spec.name, "damaged", str(error.__cause__).splitlines()[0], path)]
-    footer = _footer(path)
+    footer = footer_of(path)
     expected = {"apportion.rows": str(rows), "apportion.schema_version": str(SCHEMA_VERSION)}
     return [
         Problem(spec.name, "footer", f"{key} is {footer.get(key)}, expected {value}", path)
@@ -395,16 +344,6 @@ def _info(paths: Sequence[Path]) -> TableInfo:
     for path in paths:
         try:
             rows += pq.read_metadata(path).num_rows
-        except _UNREADABLE:
+        except UNREADABLE:
             damaged.append(path)
     return TableInfo(rows, sum(path.stat().st_size for path in paths), len(paths), tuple(damaged))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

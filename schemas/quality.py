@@ -12,7 +12,7 @@ AUDIT = Table(
     row="figure",
     schema=pa.schema(
         [
-            column("check", TEXT, "audit that made the figure"),
+            column("check", TEXT, "audit that made the figure", twin="check_name"),
             column("metric", TEXT, "name of the figure"),
             column("scope", TEXT, "estimator, role or other subset; all where none"),
             column("value", pa.float64(), "the figure; null where it is undefined", null=True),

@@ -9,6 +9,7 @@ from pathlib import Path
 from schemas import RELATIONS, SCHEMA_VERSION, TABLES, Table
 from schemas.table import sql_type
 
+_FILE = "_store_file"
 DOC = Path(__file__).parents[1] / "docs" / "tables.md"
 
 
@@ -21,18 +22,25 @@ class View:
     sql: str
 
 
+_KIND_OF_GAME = (
+    "value_kind", "masking", "view", "answerer", "cue", "scorer", "game_window", "k", "decoding", "seed",
+)  # fmt: skip
+"""Columns of `games` that games of one kind have in common; the others tell games of a kind apart."""
+
 VIEWS: tuple[View, ...] = (
     View(
         "agent_credit",
-        "Credit by agent and kind of game: number of games, mean credit and leave-one-out, share positive, extremes.",
-        "SELECT run_id, estimator, player, role, count(credit) AS games, "
+        "Credit by agent, kind of game and outcome: number of games, mean credit and leave-one-out, share positive, "
+        "extremes. Never averaged together: successes, failures and rollouts without a verdict; games by other rules.",
+        "SELECT run_id, estimator, player, role, success, count(credit) AS games, "
         "avg(credit) AS mean_credit, avg(loo) AS mean_loo, "
         "avg(CASE WHEN credit > 0 THEN 1.0 WHEN credit <= 0 THEN 0.0 END) AS share_positive, "
         "min(credit) AS min_credit, max(credit) AS max_credit, "
-        "value_kind, masking, answerer, cue, scorer, game_window "
-        "FROM credits LEFT JOIN (SELECT run_id, game_id, value_kind, masking, answerer, cue, scorer, "
-        '"window" AS game_window FROM games) USING (run_id, game_id) '
-        "WHERE credits.player_kind = 'agent' GROUP BY ALL",
+        f"{', '.join(_KIND_OF_GAME)}, verdict "
+        f"FROM credits LEFT JOIN (SELECT run_id, game_id, {', '.join(_KIND_OF_GAME)}, "
+        "CASE WHEN value_kind IN ('replay', 'recount') THEN target END AS verdict FROM games) "
+        "USING (run_id, game_id) LEFT JOIN (SELECT run_id, trajectory_id, success FROM trajectories) "
+        "USING (run_id, trajectory_id) WHERE credits.player_kind = 'agent' GROUP BY ALL",
     ),
     View(
         "success",
@@ -71,18 +79,25 @@ def literal(path: Path) -> str:
 def table_view(table: Table, files: Sequence[str]) -> str:
     """The statement that makes `table` queryable from `files`, paths or globs that each match something.
 
-    Every declared column is there, with its declared type, also where shards lack it or there are no files.
+    Every declared column is there, with its declared type, also where shards lack it or there are no files; a column
+    whose name SQL reserves is there under its plain name as well. A file's partition is read off the folders just
+    above it: those above the store may be called `name=value` too, and say nothing about its rows.
     """
     types = dict.fromkeys(table.partition, "VARCHAR")
     types |= {field.name: sql_type(field.type) for field in table.schema}
-    columns = ", ".join(f'"{name}"' for name in types)
+    columns = ", ".join([*(f'"{name}"' for name in types), *(f'"{n}" AS {twin}' for n, twin in table.twins.items())])
     source = "SELECT " + ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in types.items()) + " WHERE false"
     if files:
         paths = ", ".join("'" + path.replace("'", "''") + "'" for path in files)
-        hive = ", ".join(f"'{name}': VARCHAR" for name in table.partition)
+        known = ", ".join(f"'{name}'" for name in (*table.partition, _FILE))
+        folders = "/".join(f"{name}=([^/]*)" for name in table.partition)
+        parts = "".join(
+            f", regexp_extract({_FILE}, '/{folders}/[^/]*$', {place}) AS \"{name}\""
+            for place, name in enumerate(table.partition, 1)
+        )
         source += (
-            f" UNION ALL BY NAME SELECT * FROM read_parquet([{paths}], hive_partitioning=true, "
-            f"union_by_name=true, hive_types={{{hive}}})"
+            f" UNION ALL BY NAME SELECT COLUMNS(lambda c: c NOT IN ({known})){parts} FROM read_parquet([{paths}], "
+            f"hive_partitioning=false, union_by_name=true, filename='{_FILE}')"
         )
     return f'CREATE VIEW "{table.name}" AS SELECT {columns} FROM ({source})'
 
@@ -92,8 +107,11 @@ def views(root: Path) -> list[str]:
     made = []
     for table in TABLES.values():
         shards = "/".join(f"{name}=*" for name in table.partition) + "/part-*.parquet"
-        exists = any((root / table.name).glob(shards))
-        made.append(table_view(table, [f"{literal(root)}/{table.name}/{shards}"] if exists else []))
+        found = sorted((root / table.name).glob(shards))
+        files = [f"{literal(root)}/{table.name}/{shards}"] if found else []
+        if "\\" in str(root.absolute()):  # DuckDB's globs take it for a slash
+            files = [str(path.absolute()) for path in found]
+        made.append(table_view(table, files))
     return made + [f'CREATE VIEW "{view.name}" AS {view.sql}' for view in VIEWS]
 
 
@@ -106,7 +124,13 @@ def document() -> str:
         "Later versions add columns, and never rename or remove one.",
         "",
         "Shards are `<store>/<table>/run_id=<run>/part-<shard>.parquet`. A partition column is a folder name",
-        "and appears in the views. An invariant holds where its predicate is true or NULL.",
+        "and appears in the views. An invariant holds where its predicate is true or NULL. SQL reserves a few of the",
+        "names: such a column has a plain twin in the views, and its own name works there in double quotes.",
+        "",
+        "Whoever reads the files without the views takes the partitions from the folders inside the store alone. A",
+        "folder above it that is called `name=value` (`experiments/seed=3/`) would give a column of that name to every",
+        "row, over the file's own: `polars.scan_parquet('data/runs/messages')` starts at the folder that it is given,",
+        "and DuckDB's `read_parquet` wants `hive_partitioning=false` there.",
         "",
     ]
     for table in TABLES.values():
@@ -126,7 +150,8 @@ def _table_section(table: Table) -> Iterator[str]:
     for field in table.schema:
         notes = {key.decode(): value.decode() for key, value in field.metadata.items()}
         null = "yes" if field.nullable else ""
-        yield f"| `{field.name}` | {sql_type(field.type)} | {notes['unit']} | {null} | {notes['meaning']} |"
+        twin = f"; in SQL also `{notes['twin']}`" if "twin" in notes else ""
+        yield f"| `{field.name}` | {sql_type(field.type)} | {notes['unit']} | {null} | {notes['meaning']}{twin} |"
     yield ""
     if table.invariants:
         yield from (*(f"* `{name}`: `{predicate}`" for name, predicate in table.invariants), "")

@@ -16,7 +16,7 @@ TASKS = Table(
             column("source", TEXT, "data set that the question comes from"),
             column("split", TEXT, "train, validation or test", null=True),
             column("question", TEXT, "what the team is asked"),
-            column("references", TEXTS, "aliases of the one answer, the canonical one first"),
+            column("references", TEXTS, "aliases of the one answer, the canonical one first", twin="reference_answers"),
             column("meta", TEXT, "whatever else the source tells, as a JSON object", null=True),
         ]
     ),

@@ -33,9 +33,15 @@ class SchemaError(WorkError):
     """Data does not fit its declared table: one line that names table, column and cure."""
 
 
-def column(name: str, kind: pa.DataType, meaning: str, *, unit: str = "", null: bool = False) -> pa.Field:
-    """A declared column. `unit` is empty for plain text, ids and flags; `null` allows missing values."""
-    return pa.field(name, kind, nullable=null, metadata={"meaning": meaning, "unit": unit})
+def column(
+    name: str, kind: pa.DataType, meaning: str, *, unit: str = "", null: bool = False, twin: str = ""
+) -> pa.Field:
+    """A declared column. `unit` is empty for plain text, ids and flags; `null` allows missing values.
+
+    `twin` is what the views call it as well, where SQL reserves its name.
+    """
+    notes = {"meaning": meaning, "unit": unit} | ({"twin": twin} if twin else {})
+    return pa.field(name, kind, nullable=null, metadata=notes)
 
 
 def one_of(name: str, *values: str) -> tuple[str, str]:
@@ -83,6 +89,12 @@ class Table:
     sort_by: tuple[str, ...]
     partition: tuple[str, ...] = ("run_id",)
     invariants: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def twins(self) -> dict[str, str]:
+        """Columns whose names SQL reserves, with the names that need no quotes."""
+        notes = {field.name: field.metadata or {} for field in self.schema}
+        return {name: told[b"twin"].decode() for name, told in notes.items() if b"twin" in told}
 
     def empty(self) -> pa.Table:
         """The table with its declared columns and no row."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from small_checkpoint import write_checkpoint
 
 from pipeline import cli
 from pipeline.store import Store
 from schemas import TABLES
 
 ROOT = Path(__file__).parent.parent
+LONG = "a" * 300
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,7 @@ def test_sql_prints_data_alone_on_standard_output(apportion: Command):
 
 
 def test_dry_run_of_sample_says_what_it_would_do_and_writes_nothing(apportion: Command):
+    write_checkpoint(apportion.folder / "model")
     answer = apportion("sample", "-c", str(apportion.good), "--dry-run")
     assert answer.code == 0
     assert answer.out == ""
@@ -248,6 +252,51 @@ def test_help_names_the_commands_and_options(
     assert not end.value.code
     shown = capsys.readouterr().out
     assert all(word in shown for word in words)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("import", "messages", LONG),
+        ("runs", "show", LONG),
+        ("annotate", "--run", LONG),
+        ("export", LONG, "--run", "r"),
+    ],
+)
+def test_a_name_that_no_file_system_takes_is_named_in_one_short_line(apportion: Command, arguments: tuple[str, ...]):
+    apportion.write_tasks()
+    line = apportion.refused(*arguments)
+    assert "too long (" in line
+    assert len(line) < 200
+
+
+def test_a_long_run_name_leaves_room_for_what_a_loop_adds_to_it(apportion: Command):
+    name = "a" * 127
+    line = apportion.refused("loop", "-c", str(apportion.good), "--set", f"run.name={name}", "--dry-run")
+    assert line.startswith("config: run.name is too long for a loop (127 characters, at most 126: ")
+
+
+def test_the_default_run_is_the_newest_by_its_manifest(apportion: Command):
+    for name in ("older", "newer"):
+        apportion.store.write_manifest(name, {"kind": "import", "config": {}})
+        row = {"trajectory_id": name, "task_id": "t", "team": "duo", "origin": "imported"}
+        apportion.store.write_shard("trajectories", name, "imported-0", TABLES["trajectories"].from_rows([row]), "f")
+    for path in apportion.data.rglob("*.parquet"):  # as a copy may leave them
+        os.utime(path, (1e9 * ("older" in str(path)), 1e9))
+    answer = apportion("export", "out", "--dry-run", "--set", f"model.path={apportion.folder / 'model'}")
+    assert "files' times" not in answer.err
+    listed = {run["run"]: run["created"] for run in json.loads(apportion("runs", "list", "-f", "json").out)}
+    assert apportion("annotate", "--dry-run", "--set", "model.path=nowhere").err.count("\n") == 1
+    assert listed["older"] <= listed["newer"]
+    from pipeline.cli_common import config_of_run
+
+    assert config_of_run(None, [f"run.data={apportion.data}"], None)[1] == "newer"
+    manifest = apportion.data / "runs/_manifests/newer.json"
+    manifest.write_text(json.dumps({"kind": "import", "config": {}}))
+    assert config_of_run(None, [f"run.data={apportion.data}"], None)[1] == "older"
+    told = apportion("runs", "list").err
+    assert told == "created, of 1 of 2 runs (newer), is the time of its oldest file, which a copy changes\n"
+    assert "taken for the newest by its files' times" in apportion("annotate", "--set", "model.path=nowhere").err
 
 
 def test_unknown_option_ends_with_2(apportion: Command):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from pipeline.config import load_config
+from pipeline.config import Config, load_config
 from pipeline.config_page import DOC, document
 from pipeline.errors import UserError
 
@@ -58,6 +62,77 @@ def test_unknown_key_far_from_all_lists_the_known_ones():
 )
 def test_bad_value_names_the_field_and_the_value(override: str, field: str):
     assert refusal(override).startswith(f"config: {field}: ")
+
+
+def numeric(model: type[BaseModel] = Config, above: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Every key that holds a number, in whatever list, table or choice it stands."""
+    for key, field in model.model_fields.items():
+        parts = [field.annotation]
+        while parts:
+            part = parts.pop()
+            parts += get_args(part)
+            if part in (int, float):
+                yield above + key, field
+            elif isinstance(part, type) and issubclass(part, BaseModel):
+                yield from numeric(part, f"{above}{key}.")
+
+
+NUMBERS = dict(numeric())
+
+
+def test_every_number_of_the_configuration_has_bounds_on_both_sides():
+    assert len(NUMBERS) > 40
+    for name, field in NUMBERS.items():
+        marks = {mark for one in field.metadata for mark in ("gt", "ge", "lt", "le") if hasattr(one, mark)}
+        assert marks & {"gt", "ge"}, f"{name} has no lower bound"
+        assert marks & {"lt", "le"}, f"{name} has no upper bound"
+
+
+def set_to(name: str, value: str) -> str:
+    """The override that puts `value` there; what stands in a list or table is written whole."""
+    if name.startswith("team.tools."):
+        return f'team.tools.t={{kind="search", documents="d", {name.removeprefix("team.tools.")}={value}}}'
+    return f"{name}={value}"
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_number_may_be_endless_or_none(name: str):
+    for value in ("inf", "-inf", "nan", "-1e300", "1e300", str(10**30), "-7"):
+        line = refusal(set_to(name, value))
+        assert line.startswith("config: "), line
+        assert name.rpartition(".")[2] in line
+        assert "number, " in line
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.learning_rate=inf", "config: train.learning_rate = inf: must be a number, above 0 and at most 1"),
+        ("train.learning_rate=1e9", "= 1000000000.0: must be a number, above 0 and at most 1"),
+        ("run.seed=-1", "config: run.seed = -1: must be a whole number, at least 0 and below 4,294,967,296"),
+        ("sample.max_tokens=many", "= 'many': must be a whole number, at least 1 and at most 16,777,216"),
+        ("tasks.options.rate=nan", "config: tasks.options = {'rate': nan}: nan is not a finite number"),
+        ('team.tools.x={kind="a.b", options={deep=[{rate=inf}]}}', "inf is not a finite number"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_with_the_range(override: str, said: str):
+    assert said in refusal(override)
+
+
+def test_a_number_of_thousands_of_digits_is_one_short_line():
+    assert len(refusal(f"sample.top_k={'9' * 5000}")) < 400
+
+
+@pytest.mark.parametrize("value", ["train.learning_rate=1", "train.learning_rate=1e-12", "run.seed=4294967295"])
+def test_the_ends_of_a_range_are_taken(value: str):
+    load_config(None, (value,))
+
+
+def test_names_that_become_file_names_have_a_length():
+    load_config(None, (f"run.name={'a' * 128}",))
+    assert refusal(f"run.name={'a' * 300}") == "config: run.name is too long (300 characters, at most 128)"
+    long = f'team.agents=[{{name="{"a" * 300}", role="planner"}}]'
+    assert refusal(long) == "config: team.agents.0.name is too long (300 characters, at most 128)"
 
 
 def test_missing_value_names_the_field():

@@ -26,6 +26,8 @@ from pipeline.errors import UserError, WorkError
 
 Floats = NDArray[np.float64]
 _USER_ERROR = 2
+_SECONDS = 24 * 3600
+"""How long one call may take: far longer than any that ends."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,19 @@ class TokenClassifier:
             folder = Path(name)
             (folder / "options.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
             np.savez(folder / "prompts.npz", ids=np.concatenate([np.array(p, np.int64) for p in prompts]), ends=ends)
-            code = subprocess.run(
-                [sys.executable, "-m", __name__, name],
-                stdout=subprocess.DEVNULL,
-                stderr=errors,
-                preexec_fn=end_with_parent,
-                check=False,
-            ).returncode
+            try:
+                code = subprocess.run(
+                    [sys.executable, "-m", __name__, name],
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    preexec_fn=end_with_parent,
+                    check=False,
+                    timeout=_SECONDS,
+                ).returncode
+            except subprocess.TimeoutExpired as error:
+                raise WorkError(
+                    f"the token classifier's process did not end within {_SECONDS:,} s: {last_words(errors)}"
+                ) from error
             if code == _USER_ERROR:
                 raise UserError(last_words(errors))
             if code:

@@ -57,7 +57,7 @@ of the questions and of the models that wrote the text in mind.
 ```python
 datasets.load_dataset("FOLDER", "{{ first }}")            # configurations: {{ files | join(", ") }}
 polars.read_parquet("FOLDER/{{ first }}/*.parquet")
-duckdb.sql("SELECT * FROM 'FOLDER/{{ first }}/*.parquet'")
+duckdb.sql("FROM read_parquet('FOLDER/{{ first }}/*.parquet', hive_partitioning=false)")
 ```
 
 {% endif %}

@@ -18,9 +18,11 @@ from pipeline.counterfactual.prompts import chunks, layout
 from pipeline.counterfactual.tables import Planned, credit_table, interaction_table, leak_of, message_table
 from pipeline.credit.base import Estimator
 from pipeline.credit.choose import chosen, possible, within_tokens
+from pipeline.credit.permutation import MAX_PLAYERS
 from pipeline.errors import UserError, WorkError
 from pipeline.failures.log import Log
 from pipeline.ids import digest
+from pipeline.limit import limited
 from pipeline.models import check_window, fingerprint, resolve_dtype, resolve_model
 from pipeline.sampling import message_rows
 from pipeline.stages.bench import Bench, check_conditions, logs_of
@@ -131,30 +133,14 @@ def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
     rejects: list[dict[str, Any]] = []
     for log in logs:
         try:
-            planned += _planned(plan.config, shard.rules, log)
+            made, unplayable = _planned(plan.config, shard.rules, log)
         except (UserError, ValueError) as error:
             rejects.append(_reject(shard, log.trajectory_id, str(error)))
+        else:
+            planned += made
+            # Named apart: the trajectory itself has its game of agents.
+            rejects += [_reject(shard, log.trajectory_id, why, "messages of ") for why in unplayable]
     return Games(tuple(planned), {log.trajectory_id: log for log in logs}, tuple(rejects))
-
-
-def cost(plan: AnnotatePlan, tokenizer: Any) -> dict[str, int]:
-    """What the pending shards would cost: games, coalitions, samples, prompt tokens, and those with prefixes shared."""
-    total = dict.fromkeys(("games", "coalitions", "samples", "prompt_tokens", "distinct_tokens"), 0)
-    for shard in plan.pending:
-        found = games_of(plan, shard)
-        if shard.rules.value == likelihood.NAME:
-            for planned, asked, _ in _ask_all(plan, shard, found.planned, tokenizer):
-                every, distinct = likelihood.tokens(asked)
-                total["games"] += len(asked)
-                total["coalitions"] += sum(len(one.masks) for one in planned)
-                total["prompt_tokens"] += every
-                total["distinct_tokens"] += distinct
-            continue
-        coalitions = sum(len(one.masks) for one in found.planned)
-        total["games"] += len(found.planned)
-        total["coalitions"] += coalitions
-        total["samples"] += coalitions * (shard.rules.k or 0)
-    return total
 
 
 def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
@@ -201,7 +187,7 @@ def _valued(
     judge = _judge(plan.config, found.logs)
     played: list[Planned] = []
     coalitions: list[dict[str, Any]] = []
-    for planned, asked, refused in _ask_all(plan, shard, found.planned, engine.tokenizer):
+    for planned, asked, refused in ask_all(plan, shard, found.planned, engine.tokenizer):
         if shard.rules.value == likelihood.NAME:
             coalitions += likelihood.evaluate(asked, engine, done)
         else:
@@ -211,7 +197,7 @@ def _valued(
     return played, coalitions
 
 
-def _ask_all(
+def ask_all(
     plan: AnnotatePlan, shard: Shard, planned: Sequence[Planned], tokenizer: Any
 ) -> Iterator[tuple[list[Planned], list[Any], list[dict[str, Any]]]]:
     """Chunk by chunk: the games with their requests, and rejects for those that cannot be asked for."""
@@ -245,34 +231,40 @@ def _ask(config: Config, one: Planned, tokenizer: Any) -> tuple[Planned, Any]:
     return one, likelihood.ask(game, one.masks, tokenizer)
 
 
-def _planned(config: Config, rules: Rules, log: Log) -> list[Planned]:
-    """The games of one trajectory. Raises UserError or ValueError where it has none, with the reason."""
+def _planned(config: Config, rules: Rules, log: Log) -> tuple[list[Planned], list[str]]:
+    """The games of one trajectory, and why it has none of messages beside that of its agents.
+
+    Raises UserError or ValueError where it has none at all, with the reason.
+    """
     if rules.value == replay.NAME:
         games = replay.games(log, rules, f"verdict of {config.tasks.verifier}", _roles(config))
         if not games:
             raise ValueError("nobody but the answering agent spoke, so there is nobody to replay without")
-        return [Planned(game, chosen("loo", 1, 2, None, 0)) for game in games]
+        return [Planned(game, chosen("loo", 1, 2, None, 0)) for game in games], []
     if rules.value == recount.NAME:
         votes = recount.game(log, rules, f"verdict of {config.tasks.verifier}", _roles(config))
-        return [Planned(votes, _estimator(config, votes, config.annotate.budget))]
+        return [Planned(votes, _estimator(config, votes, config.annotate.budget))], []
     target = (log.task.references or ("",))[0]
     if not target:
         raise ValueError("no reference answer to score")
     kinds = ("agent", "message") if _messages(config) else ("agent",)
-    made = []
+    made, unplayable = [], []
     for kind in kinds:
         game = build_game(log.trajectory, log.messages, target, rules, _roles(config), kind)
         if game is None:
             raise ValueError("no message that could be masked: nobody but the answering message spoke")
         try:
             made.append(Planned(game, _estimator(config, game, config.annotate.budget)))
-        except UserError:
+        except UserError as error:
             if kind == "agent":
                 raise
-    return made
+            unplayable.append(str(error))
+    return made, unplayable
 
 
 def _estimator(config: Config, game: Game, budget: int) -> Estimator:
+    if len(game.players) > MAX_PLAYERS:
+        raise UserError(f"a game of {len(game.players)} {game.kind}s cannot be played (at most {MAX_PLAYERS})")
     return chosen(config.annotate.estimator, len(game.players), budget, _unions(game), config.run.seed)
 
 
@@ -338,7 +330,8 @@ class _Guarded:
     def verify(self, answer: str, references: Sequence[str]) -> Verdict:
         """The verdict. Raises WorkError."""
         try:
-            return self._inner.verify(answer, references)
+            with limited(f"verifier {self.name}"):
+                return self._inner.verify(answer, references)
         except Exception as fault:  # a verifier of the user's own
             raise WorkError(f"verifier {self.name}: {type(fault).__name__}: {fault}, on answer {answer!r}") from fault
 
@@ -408,10 +401,10 @@ def _known(plan: AnnotatePlan, shard: Shard) -> set[str]:
     return found
 
 
-def _reject(shard: Shard, trajectory: str, reason: str) -> dict[str, Any]:
+def _reject(shard: Shard, trajectory: str, reason: str, of: str = "") -> dict[str, Any]:
     return {
         "stage": f"annotate {shard.spec}",
-        "file": f"{_PLACE}{trajectory}",
+        "file": f"{of}{_PLACE}{trajectory}",
         "line": 0,
         "reason": reason,
         "raw": None,

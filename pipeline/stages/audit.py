@@ -18,6 +18,7 @@ from pipeline.errors import UserError
 from pipeline.ids import digest
 from pipeline.stages import annotate
 from pipeline.stages.common import ALGORITHM_VERSION, frame
+from pipeline.stages.foresee import foresee
 from pipeline.store import Store
 
 SHARD = "audit"
@@ -45,9 +46,7 @@ class Replays:
     @property
     def rollouts(self) -> int:
         """Rollouts that are still to be sampled."""
-        if self.plan is None:
-            return 0
-        return annotate.cost(self.plan, None)["samples"]
+        return foresee(self.plan, None).total["samples"] if self.plan else 0
 
 
 def plan(config: Config, run: str, *, dry: bool = False) -> Replays:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from pipeline.config import Config, ModelConfig
 from pipeline.engines.base import Engine
+from pipeline.errors import UserError
 from pipeline.ids import digest
 from pipeline.models import fingerprint, resolve_model, shape_of, without_pattern
 from pipeline.tasks.files import load_questions
@@ -122,11 +123,25 @@ def _replace(running: _Running, path: Path, weights: str, tolerance: float | Non
 
 
 def tokenizer_for(model: ModelConfig, data_root: Path) -> Any:
-    """The model's tokenizer alone (for a dry run)."""
+    """The model's tokenizer alone. UserError where it cannot be loaded, or writes no chats."""
     from transformers import AutoTokenizer
 
-    path = resolve_model(model.path, data_root=data_root, hub=model.hub)
-    return AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    path, named = resolve_model(model.path, data_root=data_root, hub=model.hub), f"model.path = {model.path!r}"
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    except Exception as error:  # whatever a library makes of a folder that holds none
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"{named}: its tokenizer cannot be loaded ({reason}); give a whole checkpoint") from error
+    try:
+        tokenizer.apply_chat_template([{"role": "user", "content": "?"}], tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # a template is code of its own
+        missing = not getattr(tokenizer, "chat_template", None)
+        reason = "has no chat template" if missing else f"has a chat template that fails ({error})"
+        raise UserError(
+            f"{named}: its tokenizer {reason}; give an instruction-tuned model, or put a chat_template.jinja into "
+            "the folder"
+        ) from error
+    return tokenizer
 
 
 def frame(data: pa.Table) -> pl.DataFrame:

@@ -118,7 +118,7 @@ def evaluate(
     known = [_shown(case, choices) for case in cases if labelled_place(case) is not None]
     notes = [] if len(known) == len(cases) else [f"{len(cases) - len(known)} logs have no label: left out"]
     chosen = localizers(context, choices.names)
-    kept = _unseen(chosen, known, choices, notes)
+    kept = unseen(chosen, known, choices, notes)
     if held_to is not None:
         kept &= np.array([case.case_id in held_to.labels for case in known])
         if not kept.any():
@@ -149,7 +149,7 @@ def evaluate_solutions(context: Context, cases: Sequence[Case], choices: Choices
     known = [_shown(case, choices) for case in cases if case.sound or labelled_place(case) is not None]
     notes = [] if len(known) == len(cases) else [f"{len(cases) - len(known)} solutions have no label: left out"]
     chosen = checkers(context, choices.names)
-    kept = _unseen(chosen, known, choices, notes)
+    kept = unseen(chosen, known, choices, notes)
     asked = [case for case, keep in zip(known, kept, strict=True) if keep]
     sound = np.array([case.sound for case in asked])
     groups = [group for group in _groups(asked) if group.by != "length"]
@@ -236,9 +236,7 @@ def _shown(case: Case, choices: Choices) -> Case:
     return replace(case, reference=None) if choices.without_reference else case
 
 
-def _unseen(
-    chosen: Sequence[Localizer], cases: Sequence[Case], choices: Choices, notes: list[str]
-) -> NDArray[np.bool_]:
+def unseen(chosen: Sequence[Localizer], cases: Sequence[Case], choices: Choices, notes: list[str]) -> NDArray[np.bool_]:
     """Which cases no shipped weights have seen; a line about the others goes to `notes`."""
     if choices.cross_validate:
         return np.ones(len(cases), dtype=bool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,38 @@ import pyarrow as pa
 from pipeline.audit.summary import paragraph
 from pipeline.config import Config
 from pipeline.errors import UserError
-from pipeline.export.sets import READ, data_sets
+from pipeline.export.formats import CONFIGS, SPLITS
+from pipeline.export.sets import READ, DataSets, data_sets
 from pipeline.export.write import ready, write
 from pipeline.stages import advantages, audit
 from pipeline.stages.common import set_apart
 from pipeline.store import Store
 
 
-def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
-    """Write the export of some runs, each with its own configuration; the manifest. Refuses a folder not its own.
+@dataclass(frozen=True)
+class ExportPlan:
+    """What `export` would write."""
 
-    GRPO's rows are made by the configured method. The audit of a credited run is brought up to date and goes along.
+    configs: Mapping[str, Config]
+    folder: Path
+    sets: DataSets
+    policies: tuple[str, ...]
+    """The policies that wrote the runs' messages."""
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows of every file, by its path in the folder."""
+        found = {(name, split): 0 for name in CONFIGS for split in SPLITS}
+        for name, table in self.sets.tables.items():
+            for split in table["split"].to_pylist():
+                found[name, split] += 1
+        return {f"{name}/{split}.parquet": count for (name, split), count in found.items() if count}
+
+
+def plan(configs: Mapping[str, Config], folder: Path) -> ExportPlan:
+    """Make the data sets of some runs, each with its own configuration; writes nothing. Refuses a folder not its own.
+
+    GRPO's rows are made by the configured method.
     """
     ready(folder)
     config = next(iter(configs.values()))
@@ -34,13 +56,19 @@ def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
     tables["train_rows"] = pa.concat_tables(made) if made else tables["train_rows"].slice(0, 0)
     section = config.export
     sets = data_sets(tables, validation=section.validation, test=section.test, evaluation=set_apart(config))
-    figures = {name: audit.made(one, name) for name, one in configs.items()}
     wrote = {policy for policy in tables["messages"]["policy_id"].to_pylist() if policy}
+    return ExportPlan(configs, folder, sets, tuple(sorted(wrote)))
+
+
+def run(configs: Mapping[str, Config], folder: Path) -> dict[str, Any]:
+    """Write the export of some runs; the manifest. The audit of a credited run is brought up to date and goes along."""
+    planned = plan(configs, folder)
+    figures = {name: audit.made(one, name) for name, one in configs.items()}
     return write(
         folder,
-        sets.tables,
-        config=config.as_told(),
-        provenance={"runs": list(configs), "policies": sorted(wrote)},
-        report=sets.report,
+        planned.sets.tables,
+        config=next(iter(configs.values())).as_told(),
+        provenance={"runs": list(configs), "policies": list(planned.policies)},
+        report=planned.sets.report,
         audits={name: (paragraph(one.to_pylist()), one) for name, one in figures.items() if one is not None},
     )

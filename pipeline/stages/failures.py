@@ -153,6 +153,12 @@ def failures_of(plan: FailurePlan, source: str) -> Failures:
     return Failures(tuple(found[i] for _, i in sorted(order)), won)
 
 
+def wanted_of(plan: FailurePlan, shard: Shard, found: Failures) -> list[Log]:
+    """The failures that the configuration asks for."""
+    wanted = _asked_for(plan, shard, found)
+    return [log for log in found.logs if log.trajectory_id in wanted]
+
+
 def _asked_for(plan: FailurePlan, shard: Shard, found: Failures) -> set[str]:
     """Ids of the failures that the configuration asks for."""
     logs = found.logs[: plan.config.failures.limit]
@@ -175,9 +181,7 @@ def cost(plan: FailurePlan) -> dict[str, int]:
     section = plan.config.failures
     total = {"failures": 0, "prefixes": 0, "continuations": 0}
     for shard in plan.pending:
-        found = failures_of(plan, shard.source)
-        wanted = _asked_for(plan, shard, found)
-        logs = [log for log in found.logs if log.trajectory_id in wanted]
+        logs = wanted_of(plan, shard, failures_of(plan, shard.source))
         if shard.kind == repair.SIBLING:
             total["continuations"] += 2 * section.confirmations * len(logs)
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -86,6 +87,21 @@ def planned(plan: InjectPlan, shard: Shard) -> Iterator[tuple[Log, Fault]]:
         if log.trajectory["success"]:
             for fault in faults(log, names, section.kinds, section.each, plan.config.run.seed):
                 yield log, fault
+
+
+def unplanted(plan: InjectPlan) -> tuple[int, dict[str, int]]:
+    """How many faults the pending shards would get, and how many of their trajectories get none, by reason."""
+    count, why = 0, Counter[str]()
+    for shard in plan.pending:
+        logs = list(logs_of(Store(plan.config.store_root), plan.run, shard.source))
+        found = Counter(log.trajectory_id for log, _ in planned(plan, shard))
+        count += found.total()
+        verdicts = [log.trajectory["success"] for log in logs]
+        why["failed: errors are planted in successes"] += verdicts.count(False)
+        why["without a verdict: errors are planted in successes"] += verdicts.count(None)
+        barren = [log for log in logs if log.trajectory["success"] and log.trajectory_id not in found]
+        why[f"no message that an error of kind {', '.join(plan.config.inject.kinds)} fits into"] += len(barren)
+    return count, {reason: number for reason, number in why.items() if number}
 
 
 def run_shard(plan: InjectPlan, shard: Shard) -> Injected:

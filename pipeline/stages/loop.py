@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.advantages.base import method
 from pipeline.config import Config
 from pipeline.errors import UserError
+from pipeline.ids import MAX_NAME
 from pipeline.stages.sample import gather_tasks
 
 
@@ -31,6 +32,12 @@ def plan(config: Config) -> list[Round]:
     loop = config.loop
     if not config.run.name:
         raise UserError("config: run.name is empty; a loop needs one: --set run.name=NAME")
+    most = MAX_NAME - len(f"-{loop.iterations - 1}")
+    if len(config.run.name) > most:
+        raise UserError(
+            f"config: run.name is too long for a loop ({len(config.run.name)} characters, at most {most}: every "
+            "iteration adds its number)"
+        )
     tasks, _ = gather_tasks(config)
     if loop.tasks > len(tasks):
         raise UserError(f"config: loop.tasks = {loop.tasks}: there are only {len(tasks)} tasks")
@@ -39,7 +46,7 @@ def plan(config: Config) -> list[Round]:
     for number in range(loop.iterations):
         name = f"{config.run.name}-{number}"
         values = config.model_dump(mode="json")
-        values["run"] |= {"name": name, "seed": config.run.seed + number}
+        values["run"] |= {"name": name, "seed": (config.run.seed + number) % 2**32}
         values["tasks"] |= {"offset": config.tasks.offset + number * loop.tasks % starts, "limit": loop.tasks}
         values["sample"]["solo"] = False
         values |= _annotated(config, values)

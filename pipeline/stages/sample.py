@@ -107,7 +107,10 @@ def plan(config: Config) -> SamplePlan:
 def rules_of(config: Config) -> str:
     """Digest of what a rollout is played by: team, decoding, verifier, documents, seed."""
     documents = sorted({file for tool in config.team.tools.values() for file in _files(tool.documents)})
-    return digest([config.sampling(), [file_digest(Path(file)) for file in documents]])
+    try:
+        return digest([config.sampling(), [file_digest(Path(file)) for file in documents]])
+    except OSError as error:
+        raise UserError(f"{error.filename}: the document file cannot be read ({error.strerror})") from error
 
 
 def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
@@ -138,7 +141,7 @@ def prepare(plan: SamplePlan) -> None:
         "kind": "sample", "spec": plan.spec, "rules": plan.rules, "shards": shards, "config": told,
         "topology": topology,
     }  # fmt: skip
-    refuse_other(store, run, manifest)
+    claimed(store, run, plan.spec)
     if plan.pending:
         engine_for(config.model, config.data_root)
     claim(store, run, manifest)
@@ -151,19 +154,19 @@ def prepare(plan: SamplePlan) -> None:
 
 def claim(store: Store, run: str, manifest: dict[str, Any]) -> None:
     """Bind the run's name to what it is made of; refuse a name that is bound to something else."""
-    refuse_other(store, run, manifest)
-    if not store.manifest(run):
+    if not claimed(store, run, manifest["spec"]):
         store.write_manifest(run, manifest)
 
 
-def refuse_other(store: Store, run: str, manifest: dict[str, Any]) -> None:
-    """UserError where the run's name is bound to something else."""
+def claimed(store: Store, run: str, spec: str) -> bool:
+    """Whether the run's name is bound already, to this; UserError where it is bound to something else."""
     old = store.manifest(run)
-    if old and old.get("spec") != manifest["spec"]:
+    if old and old.get("spec") != spec:
         raise UserError(
             f"run {run!r} exists and was made from another configuration, tasks or logs; give this one a name of its "
             f"own (--set run.name=NAME), remove the old one (apportion runs remove {run}), or repeat it as it was"
         )
+    return old is not None
 
 
 def _files(documents: str | list[str]) -> list[str]:

@@ -25,6 +25,7 @@ from pipeline.stages.common import ALGORITHM_VERSION, frame, set_apart, watcher
 from pipeline.stages.sample import policy_of
 from pipeline.store import Store
 from pipeline.training.job import Job, launch
+from pipeline.training.rows import Refused, refuse_pairs, refuse_sequences
 
 Kind = Literal["dpo", "grpo"]
 TRAINED = "train"
@@ -50,6 +51,8 @@ class TrainPlan:
     """Rows on the validation and test splits, which are not trained on."""
     made: advantages.Made | None
     """GRPO: the advantages that the rows are made of."""
+    refused: Refused
+    """Of `data`: rows that the trainer will leave out."""
 
     @property
     def name(self) -> str:
@@ -91,6 +94,9 @@ def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteratio
         if elsewhere:
             cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test"
         raise NothingToLearnError(f"run {run!r} has nothing to train {kind} on: {cure}")
+    usable, refused = (refuse_pairs if kind == "dpo" else refuse_sequences)(frame(data))
+    if usable.is_empty():
+        raise UserError(f"run {run!r}: none of its {data.num_rows} rows can be trained on; refused: {refused}")
     _check_policy(config, kind, policy_id, policy, store.read("policies", run).to_pylist(), data)
     settings = _settings(config, kind)
     job = digest([ALGORITHM_VERSION, kind, policy_id, settings, config.run.seed, _digest(data)])
@@ -100,7 +106,7 @@ def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteratio
     }  # fmt: skip
     name = kind if made is None else f"{kind}-{made.method}"
     folder = out or config.data_root / "checkpoints" / f"{run}-{name}"
-    planned = TrainPlan(config, run, kind, folder, data, told, elsewhere, made)
+    planned = TrainPlan(config, run, kind, folder, data, told, elsewhere, made, refused)
     _check_place(planned)
     return planned
 

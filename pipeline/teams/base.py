@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from pipeline.errors import WorkError
+from pipeline.limit import limited
 from pipeline.tasks.task import Task
 from pipeline.tools.base import Tool, ToolResult
 
@@ -152,7 +153,7 @@ class Conversation:
         """Run the tool that `message` asked for; its result belongs to the agent that asked."""
         name = self.agents[message.agent].tools[verb]
         recorded = self.scripted(len(self.messages))
-        result = ToolResult(recorded.text, recorded.valid) if recorded else self.tools[name].run(argument)
+        result = ToolResult(recorded.text, recorded.valid) if recorded else self._run(name, argument)
         message.tool_name, message.tool_input, message.tool_valid = name, argument, result.valid
         return self._add(
             Message(
@@ -161,6 +162,10 @@ class Conversation:
                 recipient=message.agent, tool_name=name, tool_valid=result.valid,
             )
         )  # fmt: skip
+
+    def _run(self, name: str, argument: str) -> ToolResult:
+        with limited(f"tool {name}"):
+            return self.tools[name].run(argument)
 
     def remind(self, message: Message, text: str) -> Message:
         """Tell the agent that its last message could not be read, and what can be."""

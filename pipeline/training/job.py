@@ -9,6 +9,8 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Any, Literal
 
 from pipeline.child import end_with_parent, ending, last_words
@@ -48,12 +50,19 @@ class Job:
         return cls(**json.loads(text))
 
 
-def launch(job: Job, progress: Callable[[int, int], None] | None = None) -> None:
+SILENCE_SECONDS = 24 * 3600.0
+"""How long a trainer may say nothing: far longer than a step of any training that is worth waiting for."""
+_END_SECONDS = 120.0
+"""How long it may take to end once it has closed its output."""
+
+
+def launch(job: Job, progress: Callable[[int, int], None] | None = None, silence: float = SILENCE_SECONDS) -> None:
     """Run the job to its end in a process of its own; `progress` gets (steps done, steps in all).
 
     Several processes (`settings["processes"]`) are started with torch's launcher, the one accelerate uses, and
     work together through accelerate. They end when this process does, also by kill -9 (Linux). Raises UserError
-    for what the user can mend, WorkError with the trainer's own last words otherwise.
+    for what the user can mend, WorkError with the trainer's own last words otherwise, also where it says nothing for
+    `silence` seconds.
     """
     with tempfile.TemporaryDirectory(prefix="apportion-train-") as folder, open(f"{folder}/stderr", "w+") as errors:
         file = Path(folder) / "job.json"
@@ -66,8 +75,13 @@ def launch(job: Job, progress: Callable[[int, int], None] | None = None) -> None
             preexec_fn=end_with_parent,
         )
         try:
-            complaint = _listen(child, progress)
-            code = child.wait()
+            complaint = _listen(child, progress, silence)
+            code = child.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise WorkError(
+                f"train: the trainer does nothing any more (silent for {error.timeout:,.0f} s) and was ended: "
+                f"{last_words(errors)}; start it again"
+            ) from error
         finally:
             child.kill()
             child.wait()
@@ -82,10 +96,23 @@ def _command(file: Path, processes: int) -> list[str]:
     return [sys.executable, "-m", *(launcher if processes > 1 else []), _WORKER, str(file)]
 
 
-def _listen(child: subprocess.Popen[str], progress: Callable[[int, int], None] | None) -> dict[str, Any] | None:
-    """Pass the child's progress on; the result is its first complaint. Its other output is dropped."""
+def _listen(
+    child: subprocess.Popen[str], progress: Callable[[int, int], None] | None, silence: float
+) -> dict[str, Any] | None:
+    """Pass the child's progress on; the result is its first complaint. Its other output is dropped.
+
+    Raises subprocess.TimeoutExpired where no line comes for `silence` seconds.
+    """
     complaint: dict[str, Any] | None = None
-    for line in child.stdout or ():
+    lines: Queue[str | None] = Queue()
+    Thread(target=_read, args=(child, lines), daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=silence)
+        except Empty:
+            raise subprocess.TimeoutExpired(child.args, silence) from None
+        if line is None:
+            return complaint
         if not line.startswith('{"'):
             continue
         said = json.loads(line)
@@ -93,4 +120,10 @@ def _listen(child: subprocess.Popen[str], progress: Callable[[int, int], None] |
             progress(said["step"], said["of"])
         elif "error" in said and complaint is None:
             complaint = said
-    return complaint
+
+
+def _read(child: subprocess.Popen[str], lines: Queue[str | None]) -> None:
+    """Hand over the child's lines as they come, then None."""
+    for line in child.stdout or ():
+        lines.put(line)
+    lines.put(None)

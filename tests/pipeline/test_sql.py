@@ -15,6 +15,7 @@ from pipeline.errors import UserError
 from pipeline.sql import connect, query, render
 from pipeline.store import Store
 from schemas import TABLES
+from schemas.render import VIEWS
 
 
 @pytest.fixture
@@ -59,7 +60,8 @@ def test_convenience_views_say_what_their_names_say(root: Path) -> None:
     ]
     (row,) = query(
         root,
-        "SELECT * EXCLUDE (value_kind, masking, answerer, cue, scorer, game_window) FROM agent_credit",
+        "SELECT run_id, estimator, player, role, success, games, mean_credit, mean_loo, share_positive, min_credit, "
+        "max_credit FROM agent_credit",
     ).to_pylist()
     assert row.pop("mean_credit") == pytest.approx(0.2)
     assert row == {
@@ -67,6 +69,7 @@ def test_convenience_views_say_what_their_names_say(root: Path) -> None:
         "estimator": "exact",
         "player": "a",
         "role": "w",
+        "success": True,
         "share_positive": 0.5,
         "games": 2,
         "mean_loo": None,
@@ -202,7 +205,9 @@ def test_csv_reads_back() -> None:
     assert rows[2]["n"] == ""
 
 
-def test_a_table_for_people_is_short_aligned_and_harmless() -> None:
+def test_a_table_in_a_terminal_is_short_aligned_and_harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "120")
     text = render(RESULT, "table")
     lines = text.splitlines()
     assert len(lines) == 2 + RESULT.num_rows
@@ -213,3 +218,163 @@ def test_a_table_for_people_is_short_aligned_and_harmless() -> None:
     assert "[bold]x[/bold]" in text
     header = lines[0]
     assert lines[3].index("20000") + len("20000") == header.index(" n ") + 2
+
+
+def test_a_table_that_is_piped_holds_every_cell_in_full() -> None:
+    long = "word " * 40_000 + "end"
+    data = pa.table({"name": ["a", "漢字", "c"], "text": [long, "short", "x" * 61], "n": [1, 20000, None]})
+    lines = render(data, "table").splitlines()
+    assert long in lines[2]
+    assert lines[4] == f" c      {'x' * 61}"
+    # Cells of ordinary length stand below their titles; wide characters count as two.
+    assert lines[0] == " name   text        n"
+    assert lines[3] == " 漢字   short   20000"
+    assert "…" not in "".join(lines)
+
+
+def test_a_short_table_looks_the_same_piped_and_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = pa.table({"player": ["a", "bb"], "credit": [0.5, None], "games": [1, 20000]})
+    for some in (data, data.slice(0, 0)):
+        piped = render(some, "table")
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        assert render(some, "table") == piped
+        monkeypatch.undo()
+
+
+def test_no_column_of_a_view_needs_quotes(tmp_path: Path) -> None:
+    """Against every word that DuckDB knows: where one is reserved, the column has a plain twin of the same content."""
+    with connect(tmp_path / "none") as con:
+        words = con.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'")
+        reserved = {word for (word,) in words.fetchall()}
+        assert {"references", "check", "window"} <= reserved
+        twins = {}
+        for name in [*TABLES, *(view.name for view in VIEWS)]:
+            assert name not in reserved
+            columns = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {name}").fetchall()]
+            assert len(columns) == len(set(columns))
+            for column in columns:
+                if column in reserved:
+                    twins[name, column] = TABLES[name].twins[column]
+                else:
+                    con.execute(f"SELECT {column} FROM {name} WHERE {column} IS NULL GROUP BY {column}")
+    assert twins == {
+        ("tasks", "references"): "reference_answers",
+        ("games", "window"): "game_window",
+        ("audit", "check"): "check_name",
+    }
+
+
+def test_a_plain_twin_holds_what_the_quoted_column_holds(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    row = {"task_id": "t", "source": "s", "question": "q?", "references": ["a", "b"]}
+    store.write_shard("tasks", "r", "0", TABLES["tasks"].from_rows([row]), "f")
+    (found,) = query(tmp_path, 'SELECT reference_answers, "references" FROM tasks').to_pylist()
+    assert found == {"reference_answers": ["a", "b"], "references": ["a", "b"]}
+    assert store.read("tasks", "r").column_names == ["run_id", *TABLES["tasks"].schema.names]
+
+
+@pytest.mark.parametrize(
+    ("sql", "cure"),
+    [
+        ("SELECT question, references FROM tasks", 'write reference_answers, or "references" in quotes'),
+        ("SELECT Check FROM audit", 'write check_name, or "check" in quotes'),
+        ("SELECT 'é', window FROM games", 'write game_window, or "window" in quotes'),
+        ("SELECT game_id FROM games WHERE window > 3 ORDER BY window", "write game_window"),
+        ("EXPLAIN SELECT check FROM audit", "write check_name"),
+    ],
+)
+def test_an_unquoted_reserved_name_is_refused_with_the_cure(root: Path, sql: str, cure: str) -> None:
+    with pytest.raises(UserError, match="syntax error") as caught:
+        query(root, sql)
+    assert cure in str(caught.value)
+
+
+def test_another_syntax_error_speaks_of_no_reserved_name(root: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        query(root, "SELECT 'check', \"references\", t.window FROM FROM tasks t -- check")
+    assert "in quotes" in str(caught.value)  # t.window alone may stand so; it is named since the statement is wrong
+    with pytest.raises(UserError) as caught:
+        query(root, "SELECT 'check', \"references\" FROM FROM tasks -- window")
+    assert "reserves" not in str(caught.value)
+
+
+FOLDERS = [
+    "experiments/seed=3",
+    "success=no",
+    "run_id=x/estimator=z/trajectory_id=9",
+    'it\'s "so" = ü 漢/credit=1 %41',
+    "a\\b/team=none",
+    "[x]*?/origin=here",
+]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_above_the_store_say_nothing_about_its_rows(tmp_path: Path, folder: str) -> None:
+    store = Store(tmp_path / folder / "data/runs")
+    rows = [
+        {"trajectory_id": f"x{i}", "task_id": "t", "team": "duo", "origin": "sampled", "outcome": 1.0, "success": True}
+        for i in range(728)
+    ]
+    for run in ("r1", "r2"):
+        store.write_shard("trajectories", run, "0", TABLES["trajectories"].from_rows(rows), "f")
+    credit = {"game_id": "g", "trajectory_id": "x1", "task_id": "t", "player": "a", "player_kind": "agent"}
+    credits = TABLES["credits"].from_rows([credit | {"credit": 0.5, "efficient": False, "stderr_source": "none"}])
+    for estimator in ("exact", "loo"):
+        store.write_shard("credits", "r1", "0", credits, "f", estimator=estimator)
+    assert query(store.root, "SELECT run_id, team, origin, n, successes FROM success ORDER BY run_id").to_pylist() == [
+        {"run_id": run, "team": "duo", "origin": "sampled", "n": 728, "successes": 728} for run in ("r1", "r2")
+    ]
+    assert query(store.root, "SELECT run_id, estimator, credit FROM credits ORDER BY estimator").to_pylist() == [
+        {"run_id": "r1", "estimator": name, "credit": 0.5} for name in ("exact", "loo")
+    ]
+    assert store.read("credits", "r1", columns=["run_id", "estimator"]).to_pylist() == [
+        {"run_id": "r1", "estimator": name} for name in ("exact", "loo")
+    ]
+    assert store.read("trajectories", "r2")["run_id"].unique().to_pylist() == ["r2"]
+    assert [str(one) for one in store.verify("r2")] == []
+    assert store.keep_partitions("credits", "r1", "0", {"estimator": ["exact"]})
+    assert query(store.root, "SELECT estimator FROM credits").to_pylist() == [{"estimator": "exact"}]
+
+
+def test_a_run_is_still_read_from_its_own_files_alone(root: Path) -> None:
+    Store(root).write_shard("trajectories", "other", "0", TABLES["trajectories"].empty(), "f")
+    plan = query(root, "EXPLAIN ANALYZE SELECT * FROM trajectories WHERE run_id = 'r'").to_pylist()[0]
+    assert "Scanning Files: 1/2" in str(plan)
+
+
+def test_agent_credit_averages_neither_outcomes_nor_kinds_of_games(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    trajectories = [
+        {"trajectory_id": name, "task_id": "t", "team": "duo", "origin": "sampled"}
+        | ({} if won is None else {"outcome": float(won), "success": won})
+        for name, won in (("won", True), ("lost", False), ("open", None))
+    ]
+    kinds: list[dict[str, object]] = [
+        {"value_kind": "likelihood"},
+        {"value_kind": "likelihood", "view": "answerer"},
+        {"value_kind": "likelihood", "window": 64},
+        {"value_kind": "regenerate", "k": 4},
+        {"value_kind": "regenerate", "k": 8},
+        {"value_kind": "regenerate", "k": 8, "decoding": "{}"},
+        {"value_kind": "regenerate", "k": 8, "seed": 1},
+        {"value_kind": "recount", "target": "verdict of exact"},
+        {"value_kind": "recount", "target": "verdict of f1"},
+    ]
+    games, credits = [], []
+    for name in ("won", "lost", "open"):
+        for number, kind in enumerate(kinds):
+            game = {"game_id": f"{name}{number}", "trajectory_id": name}
+            games.append(game | {"players": ["a"], "player_kind": "agent", "target": f"answer of {name}"} | kind)
+            credits.append(
+                game | {"task_id": "t", "player": "a", "player_kind": "agent", "efficient": False,
+                        "stderr_source": "none", "credit": number / 10 + (name == "won") / 100}
+            )  # fmt: skip
+    for table, rows in (("trajectories", trajectories), ("games", games)):
+        store.write_shard(table, "r", "0", TABLES[table].from_rows(rows), "f")
+    store.write_shard("credits", "r", "0", TABLES["credits"].from_rows(credits), "f", estimator="exact")
+    found = query(tmp_path, "SELECT success, games, mean_credit FROM agent_credit").to_pylist()
+    assert len(found) == 3 * len(kinds)
+    assert {row["games"] for row in found} == {1}
+    assert sorted(row["mean_credit"] for row in found if row["success"]) == pytest.approx(
+        [number / 10 + 0.01 for number in range(len(kinds))]
+    )

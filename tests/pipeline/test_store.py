@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import UserError, WorkError
+from pipeline.ids import MAX_NAME
 from pipeline.sql import query
 from pipeline.store import Store
 from schemas import TABLES, SchemaError
@@ -328,6 +331,52 @@ def test_runs_tells_rows_bytes_and_manifest_and_remove_forgets(store: Store) -> 
     assert [run.run_id for run in store.runs()] == ["r2"]
     with pytest.raises(UserError, match="run r1: not in"):
         store.verify("r1")
+
+
+def test_a_run_keeps_the_time_when_it_was_made_when_its_files_are_copied(store: Store, tmp_path: Path) -> None:
+    for name in ("older", "newer"):
+        store.write_manifest(name, {"kind": "sample"})
+        store.write_shard("tasks", name, "0", tasks("a"), "f")
+    made = {info.run_id: info.created for info in store.runs()}
+    copy = Store(tmp_path / "copy")
+    shutil.copytree(store.root, copy.root)
+    for days, path in enumerate(sorted(copy.root.rglob("*.parquet"))):  # newer's come first
+        os.utime(path, (86_400 * days, 86_400 * days))
+    assert {info.run_id: info.created for info in copy.runs()} == made
+    assert all(info.stated for info in copy.runs())
+    assert made["older"] < made["newer"]  # type: ignore[operator]
+    store.write_manifest("older", {"kind": "again"})
+    assert store.run("older").created == made["older"]
+
+
+@pytest.mark.parametrize("created", [None, "yesterday", 7])
+def test_a_run_without_a_stated_time_is_as_old_as_its_oldest_file(store: Store, created: object) -> None:
+    path = store.write_shard("tasks", "r", "0", tasks("a"), "f")
+    manifest = store.root / "_manifests/r.json"
+    manifest.parent.mkdir()
+    manifest.write_text(json.dumps({"kind": "sample", "created": created}))
+    os.utime(path, (0, 0))
+    info = store.run("r")
+    assert info.created
+    assert (info.created.year, info.stated) == (1970, False)
+
+
+def test_a_run_that_is_held_is_named_without_taking_its_lock(store: Store) -> None:
+    store.refuse_held("r")
+    assert not store.root.exists()
+    with store.lock("r"):
+        before = (store.root / "_locks/r.lock").read_text()
+        with pytest.raises(UserError, match=f"run r: process {before} works on it"):
+            store.refuse_held("r")
+        assert (store.root / "_locks/r.lock").read_text() == before
+    store.refuse_held("r")
+
+
+def test_a_run_id_that_no_file_system_could_hold_is_refused(store: Store) -> None:
+    store.write_shard("tasks", "a" * MAX_NAME, "0", tasks("a"), "f")
+    store.write_manifest("a" * MAX_NAME, {})
+    with pytest.raises(UserError, match=f"too long \\(300 characters, at most {MAX_NAME}\\)"):
+        store.manifest("a" * 300)
 
 
 def test_a_shard_without_rows_stands(store: Store) -> None:

@@ -11,6 +11,7 @@ from test_sample_annotate_unit import annotate_all, configured, reply, rows, sam
 
 from pipeline.config import Config
 from pipeline.stages import annotate
+from pipeline.stages.foresee import foresee
 from pipeline.store import Store
 from pipeline.teams.base import Conversation, Play
 from pipeline.teams.load import TOPOLOGIES
@@ -52,7 +53,7 @@ def test_a_shard_without_a_success_has_no_games_and_stands(tmp_path: Path, engin
     sample_all(config)
     failed = Store(config.store_root).read("trajectories", "r", "sampled-00001")["success"].to_pylist()
     assert failed == [False] * 4
-    assert annotate.cost(annotate.plan(config, "r"), engine.tokenizer)["games"] == 4
+    assert foresee(annotate.plan(config, "r"), engine.tokenizer).total["games"] == 4
     assert annotate_all(config) == (["sampled-00000", "sampled-00001"], 4)
     assert annotate_all(config) == ([], 0)
     assert Store(config.store_root).verify("r") == []

@@ -171,3 +171,39 @@ def test_many_logs_are_cut_into_shards(config: Config, tmp_path: Path, monkeypat
     assert store.read("trajectories", run).num_rows == 5
     assert annotate_all(config, run) == 5
     assert store.verify(run) == []
+
+
+def test_a_game_of_too_many_messages_is_set_aside_by_name_and_the_agents_play_theirs(tmp_path: Path, config: Config):
+    config = config.model_copy(update={"annotate": config.annotate.model_copy(update={"players": "messages"})})
+    path = tmp_path / "long.jsonl"
+    path.write_text(chat(1, *[(("ann", "bob")[n % 2], f"note {n}") for n in range(70)], success=True))
+    run = import_logs.run(import_logs.plan(config, "messages", path))
+    assert annotate_all(config, run) == 1
+    store = Store(config.store_root)
+    (game,) = store.read("games", run).to_pylist()
+    assert (game["player_kind"], game["players"]) == ("agent", ["ann", "bob"])
+    (reject,) = store.read("rejects", run, columns=["file", "reason"]).to_pylist()
+    assert reject == {
+        "file": f"messages of trajectory {game['trajectory_id']}",
+        "reason": "a game of 70 messages cannot be played (at most 62)",
+    }
+    assert annotate_all(config, run) == 0
+    assert store.verify(run) == []
+
+
+@pytest.mark.parametrize("value", ["likelihood", "regenerate"])
+def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path, config: Config, value: str):
+    from pipeline.cli import _CREDIT_SQL, _where
+    from pipeline.sql import query
+
+    shown = []
+    for window in (4096, 2048):
+        changed = {"model": {"max_model_len": window}, "annotate": {"value": value, "cue": "it's:"}}
+        told = {name: getattr(config, name).model_copy(update=more) for name, more in changed.items()}
+        now = config.model_copy(update=told)
+        run = import_logs.run(import_logs.plan(now, "messages", logs))
+        annotate_all(now, run)
+        where = _where(annotate.plan(now, run).shards[0].rules)
+        rows = query(now.store_root, _CREDIT_SQL.format(run=run, where=where)).to_pylist()
+        shown.append(sorted((row["player"], row["success"], row["games"]) for row in rows))
+    assert shown == [[("ann", False, 1), ("ann", True, 2), ("bob", False, 1), ("bob", True, 1)]] * 2

@@ -16,6 +16,7 @@ from pipeline.errors import UserError, WorkError
 from pipeline.models import check_window
 from pipeline.stages import annotate, sample
 from pipeline.stages.common import watched
+from pipeline.stages.foresee import foresee
 from pipeline.store import Store
 
 TEAM = {
@@ -328,14 +329,14 @@ def test_a_view_beyond_the_window_is_cut_or_set_aside(tmp_path: Path, engine: Sc
 def test_cost_of_a_dry_run_is_what_the_engine_is_asked_for(tmp_path: Path, engine: ScriptedEngine):
     config = configured(tmp_path)
     sample_all(config)
-    cost = annotate.cost(annotate.plan(config, "r"), engine.tokenizer)
+    cost = foresee(annotate.plan(config, "r"), engine.tokenizer).total
     assert engine.scored == []
     annotate_all(config)
     requests = [request for requests in engine.scored for request in requests]
     assert (cost["games"], cost["coalitions"]) == (6, len(requests)) == (6, 48)
     assert cost["prompt_tokens"] == sum(len(request.ids) for request in requests)
     assert 0 < cost["distinct_tokens"] < cost["prompt_tokens"]
-    assert annotate.cost(annotate.plan(config, "r"), engine.tokenizer)["games"] == 0
+    assert foresee(annotate.plan(config, "r"), engine.tokenizer).total["games"] == 0
 
 
 def test_progress_is_told_to_the_watcher(tmp_path: Path, engine: ScriptedEngine):

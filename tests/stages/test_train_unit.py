@@ -21,6 +21,7 @@ from pipeline.places import hold
 from pipeline.stages import advantages, export, loop, train
 from pipeline.store import Store
 from pipeline.training.job import Job
+from schemas import TABLES
 
 
 @pytest.fixture
@@ -290,3 +291,17 @@ def test_a_training_that_failed_leaves_no_policy_and_one_that_was_kept_beside_it
     train.run(train.plan(config, "r", "grpo", tmp_path / "out-2"))
     assert len(jobs) == 1
     assert sorted(r["version"] for r in read(config, "policies")) == [0, 1]
+
+
+def test_rows_that_no_trainer_could_use_are_refused_before_one_starts(tmp_path: Path, engine: ScriptedEngine):
+    config = mixed(tmp_path, engine)
+    task, policy = read(config, "tasks")[0]["task_id"], read(config, "policies")[0]["policy_id"]
+    pair = {
+        "pair_id": "x", "kind": "first_error", "task_id": task, "agent": "boss", "policy_id": policy, "weight": 1.0,
+        "prompt": [{"role": "user", "content": "q"}], "chosen": [{"role": "assistant", "content": "a"}],
+        "rejected": [{"role": "assistant", "content": "b"}], "chosen_k": 4, "chosen_successes": 4, "rejected_k": 4,
+        "rejected_successes": 0,
+    }  # fmt: skip
+    Store(config.store_root).write_shard("preferences", "r", "0", TABLES["preferences"].from_rows([pair]), "f")
+    with pytest.raises(UserError, match="none of its 1 rows can be trained on; refused: 1 without token ids"):
+        train.plan(config, "r", "dpo")
