@@ -90,26 +90,22 @@ def import_(
 @app.command()
 def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_run: DryRun = False) -> None:
     """Credit the agents of a run, and find, repair and pair what went wrong in its failures."""
+    from pipeline.cli_blame import say_how, say_planned
+    from pipeline.cli_blame import show as show_blame
     from pipeline.stages import failures
     from pipeline.stages.annotate import cost, plan
     from pipeline.stages.common import tokenizer_for
 
     resolved, run = config_of_run(config, sets, run)
     planned, blame = plan(resolved, run), failures.plan(resolved, run)
-    for kind in {shard.kind for shard in blame.shards if shard.imported}:
-        how = "learned, or by value_drop where it was trained on the question" if kind == "learned" else kind
-        say(f"imported logs cannot be continued: nothing is repaired, first errors are found by {how}")
+    say_how(blame)
     if dry_run:
         total = cost(planned, tokenizer_for(resolved.model, resolved.data_root))
         say(
             f"run {run}: {len(planned.pending)} of {len(planned.shards)} shards to do, {total['games']:,} games, "
             f"{total['coalitions']:,} coalitions, {_effort(total)}"
         )
-        failed = failures.cost(blame)
-        say(
-            f"run {run}: {failed['failures']:,} failures to look at, {failed['prefixes']:,} prefixes, at most "
-            f"{failed['continuations']:,} continuations"
-        )
+        say_planned(blame, run)
         return
     from flows.annotate import annotate as flow
     from flows.common import light
@@ -123,8 +119,7 @@ def annotate(config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_
     if planned.shards:
         printed(resolved, _CREDIT_SQL.format(run=run, where=_where(planned.shards[0].rules)), Format.TABLE)
         _set_aside(resolved, run, planned.spec)
-    if blame.shards:
-        printed(resolved, _BLAME_SQL.format(run=run), Format.TABLE)
+    show_blame(resolved, blame, run)
 
 
 @app.command()
@@ -141,11 +136,6 @@ def sql(
 _CREDIT_SQL = (
     "SELECT player, role, games, mean_credit, mean_loo, share_positive FROM agent_credit "
     "WHERE run_id = '{run}' AND {where} ORDER BY mean_credit DESC"
-)
-_BLAME_SQL = (
-    "SELECT coalesce(agent, '(not found)') AS agent, turn, failures, mean_confidence, confirmed_repairs "
-    "FROM blame WHERE run_id = '{run}' "
-    "ORDER BY failures DESC, agent, turn"
 )
 _SUCCESS_SQL = (
     "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' "
