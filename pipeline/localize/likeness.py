@@ -91,7 +91,7 @@ class Likeness:
             "words": sorted(self.words),
             "questions": list(self.questions),
             "columns": list(COLUMNS),
-            "rows": [[round(value, 4) for value in row] for row in self.rows.tolist()],
+            "rows": [[round(value, 6) for value in row] for row in self.rows.tolist()],
             "scale": self.scale.tolist(),
             "edge": self.edge,
         }
