@@ -11,10 +11,12 @@ import pytest
 from scripted import ScriptedEngine
 
 import schemas
+from pipeline import cli_blame
 from pipeline.config import Config, load_config
 from pipeline.failures import located
 from pipeline.localize.case import question_id
 from pipeline.localize.learned import shipped, weights_fingerprint
+from pipeline.localize.worth import WORTH
 from pipeline.sql import query
 from pipeline.stages import annotate, failures, import_logs
 from pipeline.store import Store
@@ -254,3 +256,25 @@ def test_many_logs_are_cut_into_shards(config: Config, tmp_path: Path, monkeypat
     assert store.read("trajectories", run).num_rows == 5
     assert annotate_all(config, run) == 5
     assert store.verify(run) == []
+
+
+def test_the_screen_names_localizer_and_target_says_why_nobody_is_blamed_and_what_it_is_worth(
+    config: Config, logs: Path, no_model: None, capsys: pytest.CaptureFixture[str]
+):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    for asked, worth in ((config, False), (by_name(config, "learned"), True)):
+        plan = failures.plan(asked, run)
+        cli_blame.say_how(plan)
+        cli_blame.say_planned(plan, run)
+        planned = capsys.readouterr().err
+        assert "imported logs cannot be continued" in planned
+        assert "guessing gets 7.2 %" in planned
+        assert ("in 1 of them no step will be named" in planned) is not worth
+        localized(asked, run)
+        cli_blame.show(asked, plan, run)
+        shown = capsys.readouterr()
+        assert "localizer" in shown.out
+        assert "decisive" in shown.out
+        assert ("(not found)" in shown.out) is not worth
+        assert (f"1 failures in which learned names no step: {located.UNLIKE}" in shown.err) is not worth
+        assert (WORTH["learned"] in shown.err) is worth
