@@ -3,7 +3,8 @@
     python benchmarks/localize_weights.py PATH [--seeds 3] [--dry-run] [--scorer CACHE [--without-reference]]
 
 Prints, for the outline alone and for the learned localizer, the figures over repeated folds by question, and the paired
-differences of the reciprocal ranks; then writes the weights of all logs with these figures. --dry-run writes nothing.
+differences of the reciprocal ranks; then writes the weights of all logs with these figures, those of ten folds for the
+questions of these logs, and what the logs are like. --dry-run writes nothing.
 
 --scorer asks what the signals of a model (the default one of `apportion`) add, each alone and all together, to the
 outline and to the text, and what a choice among them by inner folds does. It never writes weights. Scoring takes
@@ -119,7 +120,7 @@ def main() -> None:
     for line in differences(ranks, sources):
         print(line)
     if not args.dry_run and not args.scorer:
-        done = learned.fit(cases)
+        done = learned.fit(cases).with_folds(cases, folds_by_question(cases))
         replace(done, figures=figures).save(WEIGHTS)
         print(f"wrote {WEIGHTS}")
 

@@ -104,7 +104,7 @@ def measure(config: Config, run: str, number: int, others: int, seed: int) -> di
         if row["first_error"] is not None:
             steps[row["localizer"]][row["trajectory_id"]] = row["first_error"]
     looked = [logs[name] for name in dict.fromkeys(row["trajectory_id"] for row in told)]
-    for one in (*by_value(config, looked, []), *by_reading(config, looked, [])):
+    for one in (*by_value(config, looked, []), *by_reading(looked, everywhere=True)):
         if one.step is not None:
             steps[one.by][one.log.trajectory_id] = one.step
     steps["planted"] = {log.trajectory_id: by_planted(log) for log in looked}

@@ -115,6 +115,8 @@ def annotate(
     config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_run: DryRun = False, trust: Trust = False
 ) -> None:
     """Credit the agents of a run, and find, repair and pair what went wrong in its failures."""
+    from pipeline.cli_blame import say_how
+    from pipeline.cli_blame import show as show_blame
     from pipeline.stages import failures
     from pipeline.stages.annotate import plan
     from pipeline.stages.ready import to_annotate
@@ -122,9 +124,7 @@ def annotate(
     resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust)
     planned, blame = plan(resolved, run, dry=dry_run), failures.plan(resolved, run)
     to_annotate(resolved, run, planned, blame)
-    for kind in {shard.kind for shard in blame.shards if shard.imported}:
-        how = "learned, or by value_drop where it was trained on the question" if kind == "learned" else kind
-        say(f"imported logs cannot be continued: nothing is repaired, first errors are found by {how}")
+    say_how(blame)
     if dry_run:
         if planned.assumed:
             say(planned.assumed)
@@ -143,8 +143,7 @@ def annotate(
     if planned.shards:
         printed(resolved, _CREDIT_SQL.format(run=run, where=_where(planned.shards[0].rules)), Format.TABLE)
         _set_aside(resolved, run, planned.spec)
-    if blame.shards:
-        printed(resolved, _BLAME_SQL.format(run=run), Format.TABLE)
+    show_blame(resolved, blame, run)
 
 
 @app.command()
@@ -163,11 +162,6 @@ _REASONS = 5
 _CREDIT_SQL = (
     "SELECT player, role, success, games, mean_credit, mean_loo, share_positive FROM agent_credit "
     "WHERE run_id = '{run}' AND {where} ORDER BY success DESC, mean_credit DESC"
-)
-_BLAME_SQL = (
-    "SELECT coalesce(agent, '(not found)') AS agent, turn, failures, mean_confidence, confirmed_repairs "
-    "FROM blame WHERE run_id = '{run}' "
-    "ORDER BY failures DESC, agent, turn"
 )
 _SUCCESS_SQL = (
     "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' "
@@ -231,7 +225,7 @@ def _show_success(config: Config, run: str) -> None:
 
 def _foretell(planned: AnnotatePlan, blame: FailurePlan) -> None:
     """Say what annotating would do, and what it would leave out."""
-    from pipeline.stages import failures
+    from pipeline.cli_blame import say_planned
     from pipeline.stages.common import tokenizer_for
     from pipeline.stages.foresee import effort, failure_notes, foresee, notes
 
@@ -244,11 +238,7 @@ def _foretell(planned: AnnotatePlan, blame: FailurePlan) -> None:
     )
     for note in notes(seen, config.model.max_model_len):
         say(note)
-    failed = failures.cost(blame)
-    say(
-        f"run {run}: {failed['failures']:,} failures to look at, {failed['prefixes']:,} prefixes, at most "
-        f"{failed['continuations']:,} continuations"
-    )
+    say_planned(blame, run)
     for note in failure_notes(blame, tokenizer):
         say(note)
     if not planned.shards:

@@ -268,11 +268,11 @@ def _titled(rows: Sequence[dict[str, Any]], figures: Sequence[str], format: Form
     """One table of figures: a row a localizer."""
     import pyarrow as pa
 
-    cut = any(row["cut"] is not None for row in rows)
+    shares = [name for name in ("cut", "unlike") if any(row.get(name) is not None for row in rows)]
     table = [
         {"localizer": row["localizer"]}
         | {name: _cell(row, name) for name in figures}
-        | ({"cut": "" if row["cut"] is None else f"{100 * row['cut']:.0f} %"} if cut else {})
+        | {name: "" if row[name] is None else f"{100 * row[name]:.0f} %" for name in shares}
         for row in rows
     ]
     first = rows[0]

@@ -203,7 +203,8 @@ class AuditConfig(_Section):
 class FailuresConfig(_Section):
     localizer: Literal["monte_carlo", "learned", "value_drop", "none"] = "monte_carlo"
     """How the first error of a failure is found; `none` leaves failures alone. Imported logs cannot be continued:
-    for them `monte_carlo` means `learned`."""
+    for them `monte_carlo` means `learned` where a log is like those that its weights come from, and no step named
+    elsewhere; `learned` by name reads all logs, and what that is worth is said."""
     rollouts: int = Field(4, ge=1, le=1_000_000)
     """monte_carlo: fresh continuations from every prefix."""
     margin: float = Field(0.05, ge=0, lt=1)

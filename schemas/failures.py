@@ -41,11 +41,19 @@ LOCALIZATIONS = Table(
             column("trajectory_id", TEXT, "the rollout"),
             column("localizer", TEXT, "localization method"),
             column("target", TEXT, "earliest wrong step, or earliest step whose correction flips the outcome"),
-            column("first_error", pa.int32(), "message index; null is unlocalized", null=True),
+            column("first_error", pa.int32(), "message index; null is unlocalized: see reason", null=True),
             column("agent", TEXT, "agent that is to blame", null=True),
             column("speaker", TEXT, "author of the message at first_error", null=True),
             column("confidence", pa.float64(), "the localizer's confidence", unit="share in [0, 1]", null=True),
             column("weights_fingerprint", TEXT, "hash of the learned weights, if any", null=True),
+            column("reason", TEXT, "why no step is named, where none is", null=True),
+            column(
+                "unlikeness",
+                pa.float64(),
+                "distance of the log from those that the weights come from; beyond 1 it is unlike them",
+                unit="1 at the edge of their corpus",
+                null=True,
+            ),
         ]
     ),
     key=("trajectory_id", "localizer", "target"),
@@ -54,6 +62,8 @@ LOCALIZATIONS = Table(
         one_of("target", "first_wrong", "decisive"),
         ("first_error_not_negative", "first_error >= 0"),
         ("confidence_in_unit_interval", "confidence BETWEEN 0 AND 1"),
+        ("reason_only_where_unlocalized", "reason IS NULL OR first_error IS NULL"),
+        ("unlikeness_not_negative", "unlikeness >= 0"),
     ),
 )
 

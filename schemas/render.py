@@ -56,13 +56,14 @@ VIEWS: tuple[View, ...] = (
     View(
         "blame",
         "Failures by the step they first went wrong at: agent and which of its turns, mean confidence, and repairs "
-        "that fresh continuations confirmed (they solve more often than the recorded message).",
+        "that fresh continuations confirmed (they solve more often than the recorded message). Each localizer and "
+        "target (first wrong step, or decisive one) has rows of its own; where no step is named, reason says why.",
         "WITH turns AS (SELECT run_id, trajectory_id, message_index, row_number() OVER (PARTITION BY run_id, "
         "trajectory_id, agent ORDER BY message_index) AS turn FROM messages WHERE role = 'assistant'), "
         "fixed AS (SELECT run_id, trajectory_id, step, proposal, count(*) AS n FROM repairs "
         "WHERE confirmation_successes / confirmation_k > baseline_successes / baseline_k GROUP BY ALL) "
-        "SELECT l.run_id, localizer, l.agent, turn, count(*) AS failures, avg(confidence) AS mean_confidence, "
-        "coalesce(sum(fixed.n), 0)::INT AS confirmed_repairs FROM localizations l "
+        "SELECT l.run_id, localizer, target, l.agent, turn, count(*) AS failures, avg(confidence) AS mean_confidence, "
+        "coalesce(sum(fixed.n), 0)::INT AS confirmed_repairs, reason FROM localizations l "
         "LEFT JOIN turns ON turns.run_id = l.run_id AND turns.trajectory_id = l.trajectory_id "
         "AND turns.message_index = l.first_error "
         "LEFT JOIN fixed ON fixed.run_id = l.run_id AND fixed.trajectory_id = l.trajectory_id "

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipeline.ids import digest
+from pipeline.people import is_person
 from pipeline.teams.render import NEUTRAL, Chat, chat
 
 
@@ -131,7 +132,7 @@ def build_game(
             context = [*context, int(last["message_index"])]
     reader = str(last["agent"]) if last is not None and trajectory["origin"] != "imported" else ""
     system = next((r for r in messages if r["kind"] == "system" and r["agent"] == reader), None)
-    owners = _owners(messages, kind)
+    owners = _owners(messages, kind, imported=trajectory["origin"] == "imported")
     view = tuple(
         Shown(i, str(row["role"]), str(row["kind"]), str(row["agent"]), str(row["text"] or ""), owners.get(i))
         for i in context
@@ -174,8 +175,11 @@ def game_id(
     return "v" + digest(identity, 20)
 
 
-def _owners(messages: Sequence[Mapping[str, Any]], kind: str) -> dict[int, str]:
-    """The player with whom each message is masked: its agent, or the message itself with its tool results."""
+def _owners(messages: Sequence[Mapping[str, Any]], kind: str, imported: bool = False) -> dict[int, str]:
+    """The player with whom each message is masked: its agent, or the message itself with its tool results.
+
+    In an imported log a speaker whose name says that it is a person is nobody's player, whatever its role.
+    """
     owners: dict[int, str] = {}
     calls: dict[tuple[Any, Any], str] = {}
     for row in messages:
@@ -183,6 +187,8 @@ def _owners(messages: Sequence[Mapping[str, Any]], kind: str) -> dict[int, str]:
         if row["role"] not in ("assistant", "tool") or row["kind"] == "notice":
             continue
         agent = str(row["agent"])
+        if imported and is_person(agent):
+            continue
         if kind == "agent":
             owners[index] = agent
             continue

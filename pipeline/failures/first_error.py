@@ -21,13 +21,14 @@ class FirstError:
     fall: float
 
 
-def first_fall(values: Sequence[float], margin: float) -> FirstError | None:
+def first_fall(values: Sequence[float], margin: float, able: Sequence[bool] | None = None) -> FirstError | None:
     """The first turn t with V(h_t) < V(h_{t-1}) - margin, for values without sampling error.
 
-    `values`: V(h_0), ..., V(h_T), one more than there are turns. Status: source (methods, section 4).
+    `values`: V(h_0), ..., V(h_T), one more than there are turns. `able`: which turns may be named; all by default.
+    Status: source (methods, section 4).
     """
     for turn, (before, after) in enumerate(pairwise(values)):
-        if after < before - margin:
+        if after < before - margin and (able is None or able[turn]):
             return FirstError(turn, min(1.0, before - after))
     return None
 

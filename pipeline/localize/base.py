@@ -20,12 +20,14 @@ class Verdict:
     """Scores, higher is likelier; only their order counts. The two need not agree: each is predicted on its own terms.
 
     `steps`: one a step of the case, in order. `agents`: by whole name. `none`: that no step is wrong, on the scale of
-    `steps`; minus infinity where a step is always named.
+    `steps`; minus infinity where a step is always named. `unlikeness`: how far the log is from those that the localizer
+    learned from, 1 at the edge of these; above it the verdict is worth nothing that was measured. None: not known.
     """
 
     steps: Floats
     agents: Mapping[str, float]
     none: float = -math.inf
+    unlikeness: float | None = None
 
     @property
     def first_wrong(self) -> int | None:

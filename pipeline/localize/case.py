@@ -35,6 +35,7 @@ class Case:
     """One run, mostly a failed one. `source` names the kind of log, such as "hand_crafted"; `answer` is what was said.
 
     `sound` means that an annotator found no step wrong; `label` is then None. Neither: nobody has looked.
+    `asker` is who put the question to the team, by the name that the log gives.
     """
 
     case_id: str
@@ -45,6 +46,7 @@ class Case:
     source: str
     label: Label | None = None
     sound: bool = False
+    asker: str | None = None
 
     @property
     def question_id(self) -> str:
@@ -86,6 +88,7 @@ def case_of(log: Log) -> Case:
         source=str(labels.get("half") or labels.get("subset") or log.trajectory["team"]),
         label=label,
         sound="first_wrong" in labels and labels["first_wrong"] is None,
+        asker=next((str(row["agent"]) for row in log.messages if row["kind"] == "task"), None),
     )
 
 

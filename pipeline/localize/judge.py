@@ -21,6 +21,7 @@ import numpy as np
 from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.engines.plan import Ids
 from pipeline.localize.base import Verdict
+from pipeline.localize.blamable import of_agents
 from pipeline.localize.case import Case
 from pipeline.teams.markers import ForgedRolesError
 from pipeline.teams.render import Chat, encode, prompt_ids
@@ -125,7 +126,7 @@ def _verdict(case: Case, first: int, log_p: Sequence[float], none: float) -> Ver
     top = max(log_p, default=0.0)
     for step, value in zip(case.steps[first:], log_p, strict=True):
         agents[step.agent] += float(np.exp(value - top))
-    return Verdict(steps, agents, none)
+    return of_agents(case, Verdict(steps, agents, none))
 
 
 def _cut(text: str, longest: int) -> str:

@@ -22,6 +22,7 @@ from pipeline.localize.floors import labelled_place
 from pipeline.localize.folds import cross_validate, folds_by_question, unlabelled
 from pipeline.localize.load import BASELINE, Context, Cuts, Refuses, Shipped, checkers, localizers
 from pipeline.localize.metrics import FIGURES, Estimate
+from pipeline.localize.worth import WORTH
 from pipeline.stages.common import watcher
 from pipeline.tasks.task import Reject, make_task
 
@@ -127,13 +128,15 @@ def evaluate(
     if held_to is not None:
         asked = [replace(case, label=held_to.labels[case.case_id]) for case in asked]
     groups = _groups(asked)
+    notes += [f"what {one.name} is worth on logs of others: {WORTH[one.name]}" for one in chosen if one.name in WORTH]
     figures: list[dict[str, Any]] = []
     marked: dict[str, Floats] = {}
     for localizer, verdicts in _judged(chosen, known, choices):
         judged = [verdict for verdict, keep in zip(verdicts, kept, strict=True) if keep]
         marked[localizer.name] = metrics.marks(asked, judged)
         cut = localizer.cut_share if isinstance(localizer, Cuts) else None
-        figures += _figures(localizer.name, marked[localizer.name], asked, groups, choices.seed, cut)
+        rows = _figures(localizer.name, marked[localizer.name], asked, groups, choices.seed, cut)
+        figures += [row | {"unlike": _unlike(judged, group)} for row, group in zip(rows, groups, strict=True)]
     differences = _differences(marked, groups, choices.seed)
     if annotator is not None:
         _add_annotator(annotator, asked, groups, marked[BASELINE], choices.seed, figures, differences)
@@ -267,6 +270,12 @@ def _judged(
         done(1)
 
 
+def _unlike(verdicts: Sequence[Verdict], group: _Group) -> float | None:
+    """Share of the logs that are unlike what the localizer learned from; None where it cannot tell."""
+    far = [one.unlikeness for one, inside in zip(verdicts, group.inside, strict=True) if inside]
+    return sum(one > 1 for one in far if one is not None) / len(far) if far and None not in far else None
+
+
 def _figures(
     name: str,
     marked: Floats,
@@ -280,7 +289,7 @@ def _figures(
         row = {"localizer": name, **group.row}
         for figure, estimate in zip(FIGURES, metrics.means(marked[group.inside], seed), strict=True):
             row |= dict(_cells(figure, estimate))
-        rows.append(row | {"cut": cut(_pick(cases, group)) if cut else None})
+        rows.append(row | {"cut": cut(_pick(cases, group)) if cut else None, "unlike": None})
     return rows
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -15,12 +14,14 @@ import schemas
 from pipeline.config import Config
 from pipeline.failures import monte_carlo, repair, value_drop
 from pipeline.failures.first_error import VERSION as FIRST_ERROR_VERSION
-from pipeline.failures.first_error import FirstError, change_point, first_fall
+from pipeline.failures.first_error import change_point, first_fall
+from pipeline.failures.located import VERSION as READING_VERSION
+from pipeline.failures.located import Located, turns_to_blame
 from pipeline.failures.log import Log, branch
 from pipeline.failures.pairs import pairs
 from pipeline.failures.repair import Alternative
 from pipeline.ids import digest
-from pipeline.localize.case import Case, case_of
+from pipeline.localize.case import case_of
 from pipeline.localize.learned import NAME as LEARNED
 from pipeline.localize.learned import shipped, weights_fingerprint
 from pipeline.models import fingerprint, resolve_dtype, resolve_model
@@ -33,8 +34,6 @@ from pipeline.store import Store
 
 TABLES = ("trajectories", "messages", "steps", "localizations", "repairs", "rejects", "preferences")
 _PLACE = "trajectory "
-BY_VALUE = f"{LEARNED}_by_value"
-"""What `learned` does with questions that it was trained on: named apart from `value_drop` that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -83,33 +82,6 @@ class Failures:
         return repair.siblings(log, self.won.get(log.trajectory["group_id"], ()))
 
 
-@dataclass(frozen=True)
-class Located:
-    """A failure, what a localizer (`by`) found of its turns, and what was made of it.
-
-    It gives values of the prefixes, one more than there are turns; or for each turn the probability of being wrong.
-    `agent` is to blame; `confidence` in [0, 1] is the fall of the value, or the probability.
-    """
-
-    log: Log
-    by: str
-    step: int | None = None
-    agent: str | None = None
-    confidence: float | None = None
-    values: Sequence[float | None] = ()
-    probabilities: Sequence[float] = ()
-    tried: Sequence[tuple[Played, bool | None]] = ()
-    """Continuations that rewrote the wrong step, with their verdicts."""
-
-    @classmethod
-    def at(cls, error: FirstError | None, log: Log, by: str, values: Sequence[float | None], **more: Any) -> Located:
-        """Where the value falls; who speaks there is to blame."""
-        if error is None:
-            return cls(log, by, values=values)
-        step = log.turns[error.turn]
-        return cls(log, by, step, str(log.messages[step]["agent"]), error.fall, values, **more)
-
-
 def plan(config: Config, run: str) -> FailurePlan:
     """Find the shards whose failures are looked at; refuse to repair under other conditions than the run's own."""
     store, section = Store(config.store_root), config.failures
@@ -131,7 +103,9 @@ def plan(config: Config, run: str) -> FailurePlan:
             if kind in (value_drop.NAME, LEARNED):
                 spec += [scorer, config.annotate.cue, config.model.max_model_len]
             if kind == LEARNED:
-                spec += [weights_fingerprint(), BY_VALUE]
+                spec += [weights_fingerprint(), _everywhere(config)]
+            if imported:
+                spec.append(READING_VERSION)
             shards.append(Shard(name, kind, digest(spec), imported))
     return FailurePlan(config, run, scorer, policy_id, tuple(shards))
 
@@ -177,9 +151,10 @@ def _done(plan: FailurePlan, shard: Shard) -> set[str] | None:
 
 
 def cost(plan: FailurePlan) -> dict[str, int]:
-    """Of the pending shards: failures, their prefixes, and the most continuations that will be sampled."""
+    """Of the pending shards: failures, those of which nothing will be said since they are unlike what the ranker
+    learned from, their prefixes, and the most continuations that will be sampled."""
     section = plan.config.failures
-    total = {"failures": 0, "prefixes": 0, "continuations": 0}
+    total = {"failures": 0, "unlike": 0, "prefixes": 0, "continuations": 0}
     for shard in plan.pending:
         logs = wanted_of(plan, shard, failures_of(plan, shard.source))
         if shard.kind == repair.SIBLING:
@@ -188,6 +163,9 @@ def cost(plan: FailurePlan) -> dict[str, int]:
         turns = sum(len(log.turns) for log in logs)
         total["failures"] += len(logs)
         total["prefixes"] += turns + len(logs)
+        if shard.kind == LEARNED and not _everywhere(plan.config):
+            ranker = shipped()
+            total["unlike"] += sum(not ranker.speaks_of(case_of(log)) for log in logs)
         if shard.imported:
             continue
         total["continuations"] += section.rollouts * turns if shard.kind == monte_carlo.NAME else 0
@@ -216,16 +194,16 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
     elif bench and shard.kind == monte_carlo.NAME:
         located = by_continuing(bench, logs)
     elif logs:
-        located = by_reading(config, logs, rejects) if shard.kind == LEARNED else by_value(config, logs, rejects)
+        located = by_reading(logs, _everywhere(config)) if shard.kind == LEARNED else by_value(config, logs, rejects)
     if bench and located:
         repairs = settled(bench, proposed(bench, located, shard.kind, config.failures.alternatives), shard.kind)
     write = writer(store, plan.run, shard.name, shard.fingerprint)
     played = bench.played if bench else []
     write("trajectories", [{**row, "batch_index": None} for _, row in played])
     write("messages", [row for one, _ in played for row in message_rows(one, config.sample, plan.policy_id)])
-    scorers = {value_drop.NAME: plan.scorer, BY_VALUE: plan.scorer, monte_carlo.NAME: plan.policy_id}
-    write("steps", [row for one in located for row in step_rows(one, scorers.get(one.by))])
-    write("localizations", [localization_row(one) for one in located])
+    scorers = {value_drop.NAME: plan.scorer, monte_carlo.NAME: plan.policy_id}
+    write("steps", [row for one in located for row in one.steps(scorers.get(one.by))])
+    write("localizations", [one.row() for one in located])
     rows_of_repairs = [one.row(plan.policy_id) for one in repairs]
     write("repairs", rows_of_repairs)
     write("rejects", rejects)
@@ -235,35 +213,19 @@ def run_shard(plan: FailurePlan, shard: Shard) -> int:
     return 0 if shard.kind == repair.SIBLING else len(logs)
 
 
-def by_reading(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
-    """Locate by the ranker that comes with the project, no model asked; by value what it has learned from.
+def _everywhere(config: Config) -> bool:
+    """Whether the ranker was asked for by name; else it speaks of logs like its own alone."""
+    return config.failures.localizer == LEARNED
 
-    It names a message of an agent; to blame is the agent of the likeliest step, whoever wrote it.
-    """
-    ranker = shipped()
+
+def by_reading(logs: Sequence[Log], everywhere: bool) -> list[Located]:
+    """Locate by the ranker that comes with the project, no model asked: see `Located.read`."""
     cases = [case_of(log) for log in logs]
-    seen: list[Log] = []
-    fresh: list[tuple[Log, Case]] = []
-    for log, case in zip(logs, cases, strict=True):
-        if case.question_id in ranker.trained_on:
-            seen.append(log)
-        else:
-            fresh.append((log, case))
-    located = []
-    for (log, case), verdict in zip(fresh, ranker.judge([case for _, case in fresh]), strict=True):
-        spoken = [i for i, step in enumerate(case.steps) if step.role == "assistant"]
-        probabilities = np.exp(verdict.steps[spoken]).tolist()
-        best = int(np.argmax(probabilities))
-        agent = max(verdict.agents, key=lambda name: verdict.agents[name])
-        located.append(
-            Located(log, LEARNED, log.turns[best], agent, min(1.0, probabilities[best]), probabilities=probabilities)
-        )
-    return [*located, *(by_value(config, seen, rejects, BY_VALUE) if seen else ())]
+    verdicts = shipped().judge(cases)
+    return [Located.read(*one, everywhere) for one in zip(logs, cases, verdicts, strict=True)]
 
 
-def by_value(
-    config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]], name: str = value_drop.NAME
-) -> list[Located]:
+def by_value(config: Config, logs: Sequence[Log], rejects: list[dict[str, Any]]) -> list[Located]:
     """Locate by the fall of the reference's likelihood; logs that cannot be scored are set aside."""
     engine = engine_for(config.model, config.data_root)
     engine.reset_prefix_cache()
@@ -279,7 +241,7 @@ def by_value(
     done = watcher().start("prefixes of failures", sum(map(len, asked)))
     found = value_drop.values(asked, engine, done)
     return [
-        Located.at(first_fall(values, config.failures.margin), log, name, values)
+        Located.at(first_fall(values, config.failures.margin, turns_to_blame(log)), log, value_drop.NAME, values)
         for log, values in zip(kept, found, strict=True)
     ]
 
@@ -334,47 +296,6 @@ def proposed(bench: Bench, located: Sequence[Located], proposal: str, number: in
             mine = [*one.tried, *(next(judged) for _ in some)]
             found += repair.alternatives(one.log, one.step, proposal, mine)
     return found
-
-
-def step_rows(located: Located, scorer: str | None) -> list[dict[str, Any]]:
-    """The rows of `steps` of one failure."""
-    turns = located.log.turns
-    values: Sequence[float | None] = located.values if located.values else [None] * (len(turns) + 1)
-    wrong: Sequence[float | None] = located.probabilities or [None] * len(turns)
-    return [
-        {
-            "trajectory_id": located.log.trajectory_id,
-            "message_index": turn,
-            "agent": located.log.messages[turn]["agent"],
-            "prm": located.by,
-            "scorer": scorer,
-            "value_before": before,
-            "value_after": after,
-            "score": _score(before, after, probability),
-            "probability": probability,
-        }
-        for turn, before, after, probability in zip(turns, values, values[1:], wrong, strict=False)
-    ]
-
-
-def _score(before: float | None, after: float | None, probability: float | None) -> float | None:
-    if probability is not None:
-        return -probability
-    return None if before is None or after is None else after - before
-
-
-def localization_row(located: Located) -> dict[str, Any]:
-    """The row of `localizations` of one failure."""
-    return {
-        "trajectory_id": located.log.trajectory_id,
-        "localizer": located.by,
-        "target": "first_wrong" if located.by in (value_drop.NAME, BY_VALUE) else "decisive",
-        "first_error": located.step,
-        "agent": located.agent,
-        "speaker": None if located.step is None else located.log.messages[located.step]["agent"],
-        "confidence": located.confidence,
-        "weights_fingerprint": weights_fingerprint() if located.by == LEARNED else None,
-    }
 
 
 def _pairs(plan: FailurePlan, shard: Shard, logs: Sequence[Log], repairs: Sequence[dict[str, Any]]) -> pa.Table:

@@ -120,6 +120,16 @@ def test_the_floors_are_figures_on_every_kind_of_log(run, logs):
     assert gain["MRR"] == pytest.approx(rows["random", "hand_crafted"]["MRR"] - 1)
 
 
+def test_what_a_localizer_is_worth_elsewhere_and_how_often_it_would_be_silent_stand_beside_its_figures(run, logs):
+    answer = run("who-and-when", logs, "-l", "learned", "--format", "json")
+    assert answer.rows["learned", "all"]["unlike"] == 1, "logs of four words are unlike its corpus"
+    assert answer.rows["structure", "all"]["unlike"] is None
+    assert "on 127 failures of a system that it never saw" in answer.err
+    told = run("who-and-when", logs, "-l", "learned").out
+    assert "unlike" in told
+    assert "100 %" in told
+
+
 def test_a_second_annotator_is_the_last_row_on_the_logs_that_it_saw(run, logs, labels):
     answer = run("who-and-when", logs, "--second", labels, "-l", "random", "--format", "json")
     assert [name for name, group in answer.rows if group == "all"] == ["random", "structure", "second annotator (n=2)"]

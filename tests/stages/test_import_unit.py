@@ -10,9 +10,14 @@ from typing import Any
 import pytest
 from scripted import ScriptedEngine
 
+import schemas
+from pipeline import cli_blame
 from pipeline.config import Config, load_config
+from pipeline.failures import located
 from pipeline.localize.case import question_id
 from pipeline.localize.learned import shipped, weights_fingerprint
+from pipeline.localize.worth import WORTH
+from pipeline.sql import query
 from pipeline.stages import annotate, failures, import_logs
 from pipeline.store import Store
 
@@ -117,10 +122,21 @@ def test_importing_again_writes_the_same_rows_and_leaves_the_shards_alone(config
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
 
 
-def test_a_failed_log_is_read_by_the_learned_ranker_without_a_model(config: Config, logs: Path, monkeypatch: Any):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+def by_name(config: Config, localizer: str) -> Config:
+    """The same, with a localizer that was asked for."""
+    return config.model_copy(update={"failures": config.failures.model_copy(update={"localizer": localizer})})
+
+
+@pytest.fixture
+def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.stages.failures.engine_for", lambda model, root: pytest.fail("no model is needed"))
-    (found,) = localized(config, run)
+
+
+def test_the_ranker_that_is_asked_for_by_name_reads_a_failed_log_without_a_model(
+    config: Config, logs: Path, no_model: None
+):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    (found,) = localized(by_name(config, "learned"), run)
     store = Store(config.store_root)
     steps = store.read("steps", run).sort_by("message_index").to_pylist()
     assert [(one["agent"], one["prm"], one["scorer"]) for one in steps] == [
@@ -132,33 +148,102 @@ def test_a_failed_log_is_read_by_the_learned_ranker_without_a_model(config: Conf
     best = max(steps, key=lambda one: one["probability"])
     assert (found["first_error"], found["speaker"]) == (best["message_index"], best["agent"])
     assert found["confidence"] == pytest.approx(best["probability"])
-    assert (found["localizer"], found["target"]) == ("learned", "decisive")
+    assert (found["localizer"], found["target"], found["reason"]) == ("learned", "decisive", None)
+    assert found["unlikeness"] > 1
     assert found["weights_fingerprint"] == weights_fingerprint()
     assert store.read("repairs", run).num_rows == 0
     assert store.verify(run) == []
 
 
-def test_a_question_that_the_ranker_has_learned_from_is_read_by_value(
-    config: Config, logs: Path, monkeypatch: pytest.MonkeyPatch
+def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_name(
+    config: Config, logs: Path, no_model: None
 ):
-    seen = replace(shipped(), trained_on=frozenset({question_id("Why 2?")}))
-    monkeypatch.setattr(failures, "shipped", lambda: seen)
     run = import_logs.run(import_logs.plan(config, "messages", logs))
     (found,) = localized(config, run)
-    assert (found["localizer"], found["weights_fingerprint"]) == ("learned_by_value", None)
-    assert {one["prm"] for one in Store(config.store_root).read("steps", run).to_pylist()} == {"learned_by_value"}
+    assert (found["localizer"], found["target"], found["first_error"], found["agent"], found["confidence"]) == (
+        "learned", "decisive", None, None, None,
+    )  # fmt: skip
+    assert (found["reason"], found["unlikeness"] > 1) == (located.UNLIKE, True)
+    store = Store(config.store_root)
+    assert store.read("steps", run).num_rows == 0
+    assert failures.plan(config, run).pending == ()
+    (asked,) = localized(by_name(config, "learned"), run)
+    assert asked["first_error"] is not None
+    (again,) = localized(config, run)
+    assert again == found
+    assert store.verify(run) == []
 
 
-def test_what_the_ranker_leaves_to_the_value_stands_beside_the_value_that_was_asked_for(
-    config: Config, logs: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(failures, "shipped", lambda: replace(shipped(), trained_on=frozenset({question_id("Why 2?")})))
+def test_a_dry_run_counts_the_logs_of_which_nothing_will_be_said(config: Config, logs: Path):
     run = import_logs.run(import_logs.plan(config, "messages", logs))
+    assert failures.cost(failures.plan(config, run))["unlike"] == 1
+    assert failures.cost(failures.plan(by_name(config, "learned"), run))["unlike"] == 0
+
+
+def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_model: None
+):
+    path = tmp_path / "own.jsonl"
+    talk = "To solve this we need to look at the data step by step and check what we find. " * 8
+    ran = "exitcode: 0 (execution succeeded)\nCode output: 1 and some more of what was printed there"
+    said = [
+        ("Chess_Expert", talk),
+        ("Computer_terminal", "There is no code"),
+        ("Verification_Expert", talk + "```x```"),
+    ]
+    said += [("Computer_terminal", ran), ("Chess_Expert", talk + "```x```"), ("Computer_terminal", ran)]
+    said += [("Verification_Expert", talk)]
+    path.write_text(chat(2, *said, success=False))
+    run = import_logs.run(import_logs.plan(config, "messages", path))
+    ranker = shipped()
+    seen = frozenset({question_id("Why 2?")})
+    without = replace(ranker.folds[0], questions=seen)
+    monkeypatch.setattr(failures, "shipped", lambda: replace(ranker, trained_on=seen, folds=(without,)))
+    (found,) = localized(config, run)
+    assert (found["localizer"], found["reason"], found["agent"]) == ("learned", None, found["speaker"])
+    assert found["agent"] in ("Chess_Expert", "Verification_Expert")
+    assert found["unlikeness"] <= 1
+
+
+@pytest.mark.parametrize("localizer", ["learned", "value_drop"])
+def test_a_person_is_never_blamed(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, localizer: str):
+    engine = ScriptedEngine()
+    engine.log_p = lambda prefix, byte: -3.0 if "assume" in prefix else -0.1  # the value falls at the first message
+    monkeypatch.setattr("pipeline.stages.failures.engine_for", lambda model, root: engine)
+    path = tmp_path / "people.jsonl"
+    lines = [
+        chat(1, ("user_proxy", "We assume a placeholder."), ("coder", "Fine."), success=False),
+        chat(2, ("Human", "We assume a placeholder."), success=False),
+    ]
+    path.write_text("\n".join(lines))
+    run = import_logs.run(import_logs.plan(config, "messages", path))
+    found = localized(by_name(config, localizer), run)
+    assert {one["agent"] for one in found} <= {"coder", None}
+    assert located.NOBODY in {one["reason"] for one in found}
+    annotate_all(config, run)
+    assert "Human" not in Store(config.store_root).read("credits", run)["player"].to_pylist()
+    assert set(Store(config.store_root).read("credits", run)["player"].to_pylist()) <= {"coder"}
+
+
+def test_stores_of_older_versions_are_read_and_never_mixed_with_new_rows(config: Config, logs: Path, no_model: None):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    store = Store(config.store_root)
+    failure = next(t for t in store.read("trajectories", run).to_pylist() if t["success"] is False)
+    old = {
+        "trajectory_id": failure["trajectory_id"], "localizer": "learned_by_value", "target": "first_wrong",
+        "first_error": 1, "agent": "ann", "speaker": "ann", "confidence": 0.5, "weights_fingerprint": None,
+    }  # fmt: skip
+    table = schemas.TABLES["localizations"].from_rows([old])
+    store.write_shard("localizations", run, "failures-old", table.drop_columns(["reason", "unlikeness"]), "old")
     localized(config, run)
-    asked = config.failures.model_copy(update={"localizer": "value_drop"})
-    found = localized(config.model_copy(update={"failures": asked}), run)
-    assert sorted(one["localizer"] for one in found) == ["learned_by_value", "value_drop"]
-    assert Store(config.store_root).verify(run) == []
+    shown = query(
+        config.store_root, "SELECT localizer, target, agent, reason FROM blame ORDER BY localizer"
+    ).to_pylist()
+    assert shown == [
+        {"localizer": "learned", "target": "decisive", "agent": None, "reason": located.UNLIKE},
+        {"localizer": "learned_by_value", "target": "first_wrong", "agent": "ann", "reason": None},
+    ]
+    assert store.verify(run) == []
 
 
 def test_many_logs_are_cut_into_shards(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -207,3 +292,25 @@ def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path,
         rows = query(now.store_root, _CREDIT_SQL.format(run=run, where=where)).to_pylist()
         shown.append(sorted((row["player"], row["success"], row["games"]) for row in rows))
     assert shown == [[("ann", False, 1), ("ann", True, 2), ("bob", False, 1), ("bob", True, 1)]] * 2
+
+
+def test_the_screen_names_localizer_and_target_says_why_nobody_is_blamed_and_what_it_is_worth(
+    config: Config, logs: Path, no_model: None, capsys: pytest.CaptureFixture[str]
+):
+    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    for asked, worth in ((config, False), (by_name(config, "learned"), True)):
+        plan = failures.plan(asked, run)
+        cli_blame.say_how(plan)
+        cli_blame.say_planned(plan, run)
+        planned = capsys.readouterr().err
+        assert "imported logs cannot be continued" in planned
+        assert "guessing gets 7.2 %" in planned
+        assert ("in 1 of them no step will be named" in planned) is not worth
+        localized(asked, run)
+        cli_blame.show(asked, plan, run)
+        shown = capsys.readouterr()
+        assert "localizer" in shown.out
+        assert "decisive" in shown.out
+        assert ("(not found)" in shown.out) is not worth
+        assert (f"1 failures in which learned names no step: {located.UNLIKE}" in shown.err) is not worth
+        assert (WORTH["learned"] in shown.err) is worth
