@@ -130,13 +130,8 @@ class Collector:
 
 
 def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
-    """Rows of `messages`. `context` holds the earlier rows, less the system prompts of other agents."""
+    """Rows of `messages`. `context` is empty for what answers nothing, else null: see `pipeline.context`."""
     for index, turn in enumerate(turns):
-        sees = (
-            []
-            if turn.kind in ("system", "task")
-            else [i for i, past in enumerate(turns[:index]) if past.kind != "system" or past.agent == turn.agent]
-        )
         yield without_nulls(
             {
                 "trajectory_id": trajectory_id,
@@ -147,7 +142,7 @@ def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Ite
                 "role": turn.role,
                 "agent_call_id": 0,
                 "kind": turn.kind,
-                "context": sees,
+                "context": [] if turn.kind in ("system", "task") else None,
                 "text": turn.text,
                 "is_outcome": turn.is_outcome,
                 "truncated": False,
