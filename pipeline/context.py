@@ -18,6 +18,5 @@ def context_of(row: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]) ->
     return [
         int(past["message_index"])
         for past in messages
-        if past["message_index"] < row["message_index"]
-        and (past["kind"] != "system" or past["agent"] == row["agent"])
+        if past["message_index"] < row["message_index"] and (past["kind"] != "system" or past["agent"] == row["agent"])
     ]
