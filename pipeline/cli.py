@@ -103,6 +103,8 @@ def import_(
         f"{len(planned.read.trajectories)} trajectories, {len(planned.read.messages)} messages, "
         f"{len(planned.read.rejects)} rejected rows"
     )
+    for note in planned.read.notes:
+        say(f"note: {note}")
     if dry_run:
         say(f"would import {counts} as run {planned.run}")
         return

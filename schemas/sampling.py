@@ -102,7 +102,7 @@ MESSAGES = Table(
             column("agent_call_id", pa.int32(), "call of an agent that it is part of; 0 is the top call"),
             column("parent_call_id", pa.int32(), "call that spawned this one", null=True),
             column("kind", TEXT, "system prompt, task, an agent's message or a tool's result"),
-            column("context", INTS, "message indices that were in view when it was written"),
+            column("context", INTS, "message indices in view; null: all earlier ones, less others' prompts", null=True),
             column("text", TEXT, "what was said"),
             column("examples", TEXT, "worked examples of a system prompt, JSON list of [said, answered]", null=True),
             column("is_outcome", pa.bool_(), "whether the answer is read from it"),

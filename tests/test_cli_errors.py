@@ -183,11 +183,13 @@ def test_dry_run_of_import_writes_nothing_and_the_import_itself_does(apportion: 
     logs.write_text(json.dumps({"messages": said, "answer": "rain"}))
     answer = apportion("import", "messages", str(logs), "--dry-run", "--set", "run.name=logs")
     assert (answer.code, answer.out) == (0, "")
-    assert answer.err == "would import 1 trajectories, 2 messages, 0 rejected rows as run logs\n"
+    note, counts = answer.err.splitlines(keepends=True)
+    assert note.startswith("note: no assistant message has a `name`")
+    assert counts == "would import 1 trajectories, 2 messages, 0 rejected rows as run logs\n"
     assert not apportion.data.exists()
     answer = apportion("import", "messages", str(logs), "--set", "run.name=logs")
     assert answer.code == 0
-    assert answer.err.startswith("run logs: 1 trajectories, 2 messages")
+    assert "\nrun logs: 1 trajectories, 2 messages" in answer.err
     assert apportion.store.read("messages", "logs").num_rows == 2
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pipeline.context import context_of
 from pipeline.ids import digest
 from pipeline.people import is_person
 from pipeline.teams.render import NEUTRAL, Chat, chat
@@ -127,7 +128,7 @@ def build_game(
     if outcome is None and trajectory["origin"] == "imported":
         context = sorted(by_index)
     else:
-        context = [int(i) for i in (last["context"] or ())] if last is not None else []
+        context = context_of(last, messages) if last is not None else []
         if last is not None and (outcome is None or rules.answerer == "player"):
             context = [*context, int(last["message_index"])]
     reader = str(last["agent"]) if last is not None and trajectory["origin"] != "imported" else ""

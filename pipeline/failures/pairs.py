@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from pipeline.context import context_of
 from pipeline.errors import UserError, WorkError
 from pipeline.failures.repair import SIBLING
 from pipeline.ids import digest
@@ -167,10 +168,13 @@ def _logs(messages: pl.DataFrame, best: pl.DataFrame) -> dict[Step, tuple[Messag
     wanted = messages.join(best.select("trajectory_id").unique(), on="trajectory_id", how="semi")
     names = ["trajectory_id", "message_index", "agent", "role", "kind", "text", "context", "examples", "policy_id"]
     by_step = {(row["trajectory_id"], row["message_index"]): row for row in wanted.select(names).iter_rows(named=True)}
+    rows_of: dict[str, list[Message]] = {}
+    for row in by_step.values():
+        rows_of.setdefault(row["trajectory_id"], []).append(row)
     found: dict[Step, tuple[Message, Chat]] = {}
     for step in best.select(_STEP).unique().iter_rows():
         if step in by_step and by_step[step]["role"] == "assistant":
-            seen = [by_step.get((step[0], index)) for index in by_step[step]["context"] or ()]
+            seen = [by_step.get((step[0], index)) for index in context_of(by_step[step], rows_of[step[0]])]
             if None not in seen:
                 found[step] = by_step[step], _prompt(by_step[step], [row for row in seen if row])
     return found

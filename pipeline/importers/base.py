@@ -1,4 +1,4 @@
-"""What every importer shares: the result record, the rows of a log, ids, and reading files line by line.
+"""What every importer shares: the result record, the rows of a log and their ids.
 
 An importer is a pure function from a path to rows. A record that breaks a rule of its format raises
 `BadRecordError`; it becomes a reject with its file, line and reason, and the rest goes on.
@@ -7,7 +7,6 @@ An importer is a pure function from a path to rows. A record that breaks a rule 
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,25 +15,39 @@ from typing import Any
 
 from pipeline.errors import UserError
 from pipeline.ids import digest
+from pipeline.importers.files import Listing
+from pipeline.importers.notes import Remark, alike_line, folded, passed_over_line, remark_lines
+from pipeline.importers.text import BadRecordError, decode, parse_json, printable
 from pipeline.tasks.task import Reject, Task, task_row
 
+__all__ = [
+    "BadRecordError",
+    "Collector",
+    "Imported",
+    "Log",
+    "Remark",
+    "Turn",
+    "decode",
+    "message_rows",
+    "parse_json",
+    "printable",
+    "without_nulls",
+]
+
 _REJECT_CHARS = 500
-_FINAL_ANSWER = re.compile(r"^[\s*#>_]*final answer\b[\s*_]*:[ \t]*(?P<answer>.*\S)[ \t]*$", re.I | re.M)
 
 
 @dataclass(frozen=True)
 class Imported:
     """Rows of the tables `tasks`, `trajectories` and `messages` (keys are column names; a nullable column
-    that the log does not fill is left out), and the records that were set aside."""
+    that the log does not fill is left out), the records that were set aside, and what a reader must know, a line each.
+    """
 
     tasks: list[dict[str, Any]]
     trajectories: list[dict[str, Any]]
     messages: list[dict[str, Any]]
     rejects: list[Reject]
-
-
-class BadRecordError(ValueError):
-    """A record that breaks a rule of its format; the text is the reason that the reject shows."""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,7 @@ class Log:
     success: bool | None = None
     answer: str | None = None
     labels: dict[str, Any] | None = None
+    remarks: Sequence[Remark] = ()
 
 
 @dataclass
@@ -84,6 +98,8 @@ class Collector:
     rejects: list[Reject] = field(default_factory=list)
     _seen: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     _group_size: Counter[str] = field(default_factory=Counter)
+    _remarks: Counter[Remark] = field(default_factory=Counter)
+    _names: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def add(self, log: Log) -> None:
         """Append the rows of `log`."""
@@ -112,12 +128,17 @@ class Collector:
         self.tasks.setdefault(task_id, task_row(log.task))
         self.trajectories.append(without_nulls(row))
         self.messages.extend(message_rows(trajectory_id, task_id, log.turns))
+        self._remarks.update(log.remarks)
+        for turn in (turn for turn in log.turns if turn.role != "user"):
+            self._names.setdefault(folded(turn.agent), {})[turn.agent] = None
 
-    def reject(self, source: Path, line: int, reason: str, text: str) -> None:
+    def reject(self, source: Path, line: int, reason: str | BadRecordError, text: str) -> None:
         """Set aside the record at `line` (from 1); of its text the first 500 characters are kept."""
-        self.rejects.append(Reject(str(source), line, reason, printable(text[:_REJECT_CHARS])))
+        if isinstance(reason, BadRecordError) and reason.kind:
+            self._remarks[Remark(reason.kind)] += 1
+        self.rejects.append(Reject(str(source), line, str(reason), printable(text[:_REJECT_CHARS])))
 
-    def finish(self, path: Path, expected: str) -> Imported:
+    def finish(self, path: Path, expected: str, listing: Listing) -> Imported:
         """The result. Raises UserError if nothing under `path` could be used."""
         if not self.trajectories:
             found = "it holds no record"
@@ -125,18 +146,18 @@ class Collector:
                 first = self.rejects[0]
                 place = f"{first.source}:{first.line}"
                 found = f"{len(self.rejects)} set aside, the first: {place}: {first.reason}"
-            raise UserError(f"{path}: nothing to import as {self.format} ({found}); expected {expected}.")
-        return Imported(list(self.tasks.values()), self.trajectories, self.messages, self.rejects)
+            beside = f"; {passed_over_line(listing)}" if listing.passed_over else ""
+            raise UserError(f"{path}: nothing to import as {self.format} ({found}{beside}); expected {expected}.")
+        alike = [list(names) for names in self._names.values() if len(names) > 1]
+        notes = [*remark_lines(self._remarks), *(alike_line(names) for names in alike)]
+        if listing.passed_over or listing.hidden:
+            notes.append(passed_over_line(listing))
+        return Imported(list(self.tasks.values()), self.trajectories, self.messages, self.rejects, notes)
 
 
 def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
-    """Rows of `messages`. `context` holds the earlier rows, less the system prompts of other agents."""
+    """Rows of `messages`. `context` is empty for what answers nothing, else null: see `pipeline.context`."""
     for index, turn in enumerate(turns):
-        sees = (
-            []
-            if turn.kind in ("system", "task")
-            else [i for i, past in enumerate(turns[:index]) if past.kind != "system" or past.agent == turn.agent]
-        )
         yield without_nulls(
             {
                 "trajectory_id": trajectory_id,
@@ -147,7 +168,7 @@ def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Ite
                 "role": turn.role,
                 "agent_call_id": 0,
                 "kind": turn.kind,
-                "context": sees,
+                "context": [] if turn.kind in ("system", "task") else None,
                 "text": turn.text,
                 "is_outcome": turn.is_outcome,
                 "truncated": False,
@@ -162,59 +183,3 @@ def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Ite
 def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
     """`row` without the columns that are None."""
     return {name: value for name, value in row.items() if value is not None}
-
-
-def marked_answer(text: str) -> str | None:
-    """What follows the last line-leading "FINAL ANSWER:" (any case, Markdown stars dropped), up to the end of
-    its line; None where there is no such line."""
-    found = [match["answer"].strip().strip("*_").strip() for match in _FINAL_ANSWER.finditer(text)]
-    return found[-1] or None if found else None
-
-
-def parse_json(text: str) -> Any:
-    """The JSON value in `text`. Raises BadRecordError if it is not JSON or holds what UTF-8 cannot write."""
-    try:
-        value = json.loads(text)
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        raise BadRecordError("the text holds half of a surrogate pair, which is no character") from error
-    except RecursionError as error:
-        raise BadRecordError("not usable JSON (nested too deeply)") from error
-    except ValueError as error:
-        raise BadRecordError(f"not JSON ({error})") from error
-    return value
-
-
-def decode(raw: bytes) -> str:
-    """`raw` as UTF-8, a byte-order mark dropped. Raises BadRecordError."""
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise BadRecordError(f"not UTF-8 ({error.reason} at byte {error.start})") from error
-
-
-def printable(raw: str | bytes) -> str:
-    """Text that every table can hold: what is no character is shown as an escape or a replacement mark."""
-    if isinstance(raw, bytes):
-        return raw.decode("utf-8", "replace")
-    return raw.encode("utf-8", "backslashreplace").decode()
-
-
-def source_files(path: Path, suffix: str) -> list[Path]:
-    """`path` itself, or the files below it that end in `suffix`, by name with numbers in counting order.
-
-    Raises UserError if the path does not exist or the folder holds no such file.
-    """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder; give the path of the logs to import.")
-    files = [file for file in path.rglob(f"*{suffix}") if file.is_file()]
-    if not files:
-        raise UserError(f"{path}: no {suffix} file in this folder; give the path of the logs to import.")
-    return sorted(files, key=lambda file: _natural(file.relative_to(path).as_posix()))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    parts = re.findall(r"\d+|\D+", name)
-    return [(int(part), "") if part.isascii() and part.isdigit() else (-1, part) for part in parts]

@@ -1,262 +1,275 @@
-"""OpenAI-style chat logs as JSON lines: one conversation a line, its agents told apart by `name`.
+"""Chat logs of the usual frameworks, their agents told apart by `name`: docs/import.md says what becomes of each form.
 
-A line is `{"messages": [{"role", "content", "name"?, "tool_calls"?, "tool_call_id"?}], ...}` or a bare list
-of messages. Optional beside it: `id`, `question`, `references` (or `ground_truth`, or `answer`: the right
-answer, a list where several count), and how the run ended: `outcome` or `reward` in [0, 1], `success`.
+The plain form is one conversation a line, `{"messages": [{"role", "content", "name"?, "tool_calls"?, ...}], ...}`, or a
+bare list of messages. Optional beside it: `id`, `question`, the right answer (`references`, `ground_truth`, `target`;
+`answer` where it stands alone), and how the run ended: `outcome` or `reward` in [0, 1], `success`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.base import (
-    BadRecordError,
-    Collector,
-    Imported,
-    Log,
-    Turn,
-    decode,
-    marked_answer,
-    parse_json,
-    printable,
-    source_files,
-)
+from pipeline.importers.answers import is_farewell, is_sign_off, stated_answer
+from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
+from pipeline.importers.calls import Ledger, Made, Result, call_block
+from pipeline.importers.endings import Ending, Key, answer_key, ending
+from pipeline.importers.files import Entry, entries, listing, shown
+from pipeline.importers.shapes import Chat, chats
+from pipeline.importers.speakers import UNNAMED, settle
+from pipeline.importers.speech import Said, is_message, read_message
+from pipeline.importers.text import brief, holds, without_nul
 from pipeline.tasks.task import make_task
 
 FORMAT = "messages"
 _EXPECTED = 'one conversation a line, as {"messages": [{"role": ..., "content": ...}, ...]}'
-_REFERENCES = ("references", "ground_truth", "answer")
-_OUTCOMES = ("outcome", "reward")
-_SYSTEM = ("system", "developer")
-_ROLES = (*_SYSTEM, "user", "assistant", "tool")
-_TEXT_PARTS = ("text", "input_text", "output_text")
+_QUESTIONS = ("problem", "query", "task", "input", "instruction", "prompt")
+"""Where the question may stand if neither `question` nor a user asks it."""
+_NOT_READ = "keys that are not read"
+_MARKED = "parts that are no plain text stand as marks"
+_ORPHANS = "tool results without a call go to the agent who spoke before"
+_NULS = "NUL characters are replaced by \N{REPLACEMENT CHARACTER}"
+_LOOSE = "files whose lines are single messages are read as one conversation each"
 
 
 def read(path: Path) -> Imported:
-    """Read one JSONL file, or every .jsonl file of a folder.
+    """Read one file, or every file of a folder that could hold logs.
 
-    * Agent: the `name` of a message, else its role.
+    * Agent: the `name` of a message (or `agent`, `sender`, `source`), else its role.
     * Task: `question`, else the first user message. Row 0, unless an assistant spoke before it.
     * System prompts: what stands before the first other message belongs to the agent named there, and to
       every assistant where none is named; several for one agent are joined. A later one is a message of
       "system" to the agent named there.
     * Tool results belong to the agent whose call they answer. The calls that an assistant made stand in its
       text as `<tool_call>` blocks, since they are part of what it wrote.
-    * Answer: the last message, if an assistant wrote it without calling a tool: what follows "FINAL ANSWER:"
-      at the start of a line, else its whole text.
+    * Answer: the last message that says more than that the talk is over, if an assistant wrote it without calling a
+      tool: what follows "FINAL ANSWER:" at the start of a line, else its whole text.
 
-    `source_index` is a message's place in the line's list. A line that breaks a rule is set aside.
+    `source_index` is a message's place in the record's list. A record that breaks a rule is set aside.
     Raises UserError if the path is missing or holds no usable conversation.
     """
-    collector = Collector(FORMAT)
-    for file in source_files(path, ".jsonl"):
-        name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        with file.open("rb") as lines:
-            for number, raw in enumerate(lines, start=1):
-                if not raw.strip():
-                    continue
-                try:
-                    collector.add(_log(f"{name}:{number}", parse_json(decode(raw))))
-                except BadRecordError as error:
-                    collector.reject(file, number, str(error), printable(raw.rstrip(b"\r\n")))
-    return collector.finish(path, _EXPECTED)
+    collector, found = Collector(FORMAT), listing(path)
+    for file, name in found.files:
+        loose: list[Entry] = []
+        others = 0
+        for entry in entries(file, name):
+            if entry.problem is None and is_message(entry.value, surely=True):
+                loose.append(entry)
+            else:
+                others += 1
+                _add(collector, entry)
+        if loose:
+            _add_loose(collector, loose, others)
+    return collector.finish(path, _EXPECTED, found)
+
+
+def _add(collector: Collector, entry: Entry) -> None:
+    """Add the conversations of one JSON value, or say why there are none."""
+    try:
+        if entry.problem is not None:
+            raise BadRecordError(entry.problem)
+        conversations = chats(entry.value)
+    except (BadRecordError, RecursionError) as error:
+        collector.reject(entry.file, entry.line, _plainly(error), entry.raw)
+        return
+    several = len(conversations) > 1
+    for place, chat in enumerate(conversations, start=1):
+        number = place if several and entry.alone else entry.line
+        suffix = f".{place}" if several and not entry.alone else ""
+        try:
+            if isinstance(chat, BadRecordError):
+                raise chat
+            collector.add(_log(f"{entry.name}:{number}{suffix}", chat))
+        except (BadRecordError, RecursionError) as error:
+            raw = shown(chat.messages) if several and isinstance(chat, Chat) else entry.raw
+            collector.reject(entry.file, number, _plainly(error), raw)
+
+
+def _add_loose(collector: Collector, entries: Sequence[Entry], others: int) -> None:
+    """Add the lines of a file that are messages as one conversation, if nothing else is in the file."""
+    first = entries[0]
+    if others:
+        for entry in entries:
+            collector.reject(entry.file, entry.line, "a single message beside lines of another kind", entry.raw)
+        return
+    try:
+        log = _log(f"{first.name}:{first.line}", Chat([entry.value for entry in entries], {}, ()))
+        collector.add(replace(log, remarks=(*log.remarks, Remark(_LOOSE, "file"))))
+    except (BadRecordError, RecursionError) as error:
+        collector.reject(first.file, first.line, _plainly(error), first.raw)
+
+
+def _plainly(error: BadRecordError | RecursionError) -> BadRecordError:
+    return error if isinstance(error, BadRecordError) else BadRecordError("not usable JSON (nested too deeply)")
 
 
 @dataclass(frozen=True)
-class _Call:
-    agent: str
-    name: str
-    arguments: str
+class _Row:
+    """A turn with what its writer said aloud in it, and whether it asks for a tool."""
+
+    turn: Turn
+    spoken: str = ""
+    calls: bool = False
 
 
-def _log(place: str, record: Any) -> Log:
-    fields: dict[str, Any] = {"messages": record} if isinstance(record, list) else record
-    if not isinstance(fields, dict):
-        raise BadRecordError("neither an object nor a list of messages")
-    chat = fields.get("messages")
-    if not isinstance(chat, list) or not chat:
-        raise BadRecordError("no messages")
-    for index, message in enumerate(chat):
-        _check(index, message)
-    if all(message["role"] != "assistant" for message in chat):
+def _log(place: str, chat: Chat) -> Log:
+    rest, nuls = without_nul({key: value for key, value in chat.fields.items() if key not in chat.used})
+    listed, more = without_nul(chat.messages)
+    said = [one for index, message in enumerate(listed) if (one := read_message(index, message)) is not None]
+    cast = settle(said, _question(rest))
+    if all(one.role != "assistant" for one in cast.said):
         raise BadRecordError("no assistant message")
-    question, turns = _with_task(fields.get("question"), _turns(chat))
-    outcome, success = _ending(fields)
-    last = turns[-1]
-    answered = last.role == "assistant" and not chat[-1].get("tool_calls") and bool(last.text.strip())
-    if answered:
-        turns[-1] = replace(last, is_outcome=True)
+    remarks = [*cast.remarks, *_remarks(said, chat, rest), *[Remark(_NULS, "character")] * (nuls + more)]
+    question, rows = _with_task(rest, _rows(cast.said, remarks))
+    key, end = answer_key(rest), ending(rest)
+    at, answer = _answer(rows, key.references)
+    _check_sole(key, end, answer)
+    turns = [replace(row.turn, is_outcome=index == at) for index, row in enumerate(rows)]
+    used = {*key.used, *end.used, "id", "question"}
+    remarks += [Remark(brief(name), "conversation", _NOT_READ) for name, value in rest.items()
+                if name not in used and holds(value)]  # fmt: skip
     return Log(
-        record=place if fields.get("id") is None else f"id:{fields['id']}",
+        record=place if rest.get("id") is None else f"id:{rest['id']}",
         team=FORMAT,
-        task=make_task(question.strip(), _references(fields), source=FORMAT, split="all"),
+        task=make_task(question.strip(), key.references, source=FORMAT, split="all"),
         turns=turns,
-        outcome=outcome,
-        success=success,
-        answer=(marked_answer(last.text) or last.text.strip()) if answered else None,
+        outcome=end.outcome,
+        success=end.success,
+        answer=key.own if answer is None else answer,
+        labels=None if end.raw_reward is None else {"reward": end.raw_reward},
+        remarks=(*remarks, *end.remarks),
     )
 
 
-def _check(index: int, message: Any) -> None:
-    """Refuse a message whose form is wrong; what it says is looked at later."""
-    if not isinstance(message, dict):
-        raise BadRecordError(f"message {index} is no object")
-    role = message.get("role")
-    if role not in _ROLES:
-        raise BadRecordError(f"message {index}: role {str(role)[:40]!r} is none of {', '.join(_ROLES)}")
-    if not isinstance(message.get("name") or "", str):
-        raise BadRecordError(f"message {index}: `name` is no text")
-    if message.get("content") is None and not (role == "assistant" and message.get("tool_calls")):
-        raise BadRecordError(f"message {index} has no content and no tool calls")
+def _remarks(said: Sequence[Said], chat: Chat, rest: Mapping[str, Any]) -> Iterator[Remark]:
+    """What of the messages is not in the rows, or only by its mark."""
+    for one in said:
+        yield from (Remark(f"[{mark}]", "part", _MARKED) for mark in one.content.marks)
+        yield from (Remark(key, "message", _NOT_READ) for key in one.unread)
+    yield from (Remark(key, "conversation", _NOT_READ) for key in chat.outer)
+    skipped = len(chat.messages) - len(said)
+    yield from [Remark("items that say nothing, such as streamed pieces of a message, are left out", "item")] * skipped
 
 
-def _turns(chat: Sequence[dict[str, Any]]) -> list[Turn]:
+def _rows(said: Sequence[Said], remarks: list[Remark]) -> list[_Row]:
     """The rows of a conversation in its own order, the leading system prompts first; no task row yet."""
-    lead = next((i for i, message in enumerate(chat) if message["role"] not in _SYSTEM), len(chat))
-    speakers = [_agent(message) for message in chat if message["role"] == "assistant"]
+    lead = next((i for i, one in enumerate(said) if one.role != "system"), len(said))
+    speakers = [one.name or UNNAMED for one in said if one.role == "assistant"]
     prompts: dict[str, Turn] = {}
-    for index, message in enumerate(chat[:lead]):
-        text = _content(index, message)
-        for agent in [message["name"]] if message.get("name") else dict.fromkeys(speakers):
+    for one in said[:lead]:
+        text = one.content.text
+        for agent in [one.name] if one.name else dict.fromkeys(speakers):
             first = prompts.get(agent)
             prompts[agent] = (
-                Turn(agent=agent, role="system", kind="system", text=text, source_index=index)
+                Turn(agent=agent, role="system", kind="system", text=text, source_index=one.index)
                 if first is None
                 else replace(first, text=f"{first.text}\n\n{text}")
             )
-    turns = list(prompts.values())
-    calls: dict[str, _Call] = {}
-    for index, message in enumerate(chat[lead:], start=lead):
-        turns.append(_turn(index, message, calls))
-    return turns
+    rows = [_Row(turn) for turn in prompts.values()]
+    ledger, spoke = Ledger(), None
+    for one in said[lead:]:
+        if one.role == "assistant":
+            spoke = one.name or UNNAMED
+        made = _message(one, ledger)
+        results = [_result(one, result, ledger, spoke, remarks) for result in one.results]
+        # An item that holds a call with its result writes first; whoever brings results of others speaks after them.
+        rows += [*made, *results] if one.role == "assistant" else [*results, *made]
+    return rows
 
 
-def _turn(index: int, message: dict[str, Any], calls: dict[str, _Call]) -> Turn:
-    """The row of one message after the leading prompts; the calls that it makes are added to `calls`."""
-    text, agent = _content(index, message), _agent(message)
-    match message["role"]:
-        case "tool":
-            call = calls.get(str(message.get("tool_call_id")))
-            if call is None:
-                raise BadRecordError(f"message {index} answers no tool call made before it (`tool_call_id`)")
-            return Turn(
-                agent=call.agent, role="tool", kind="tool_result", text=text, source_index=index,
-                recipient=call.agent, tool_name=call.name, tool_input=call.arguments,
-            )  # fmt: skip
-        case "assistant":
-            made = _calls(index, message, agent)
-            calls.update(made)
-            blocks = [_call_block(call) for call in made.values()]
-            only = next(iter(made.values())) if len(made) == 1 else None
-            return Turn(
-                agent=agent, role="assistant", kind="message", source_index=index,
-                text="\n".join([text, *blocks] if text else blocks),
-                tool_name=only.name if only else None, tool_input=only.arguments if only else None,
-            )  # fmt: skip
-        case "user":
-            return Turn(agent=agent, role="user", kind="message", text=text, source_index=index)
-        case _:
-            return Turn(
-                agent="system", role="system", kind="message", text=text, source_index=index,
-                recipient=message.get("name") or None,
-            )  # fmt: skip
+def _message(one: Said, ledger: Ledger) -> list[_Row]:
+    """The row of what a message says itself; none where it only brings results. Its calls go to the ledger."""
+    text = one.content.text
+    if one.role == "tool" or (one.results and not text.strip() and not one.calls):
+        return []
+    if one.role == "system":
+        return [_Row(Turn(agent="system", role="system", kind="message", text=text, source_index=one.index,
+                          recipient=one.name))]  # fmt: skip
+    agent = one.name or (UNNAMED if one.role == "assistant" else "user")
+    ledger.add(one.calls, agent, str(one.role))
+    blocks = [call_block(call) for call in one.calls]
+    only = one.calls[0] if len(one.calls) == 1 else None
+    turn = Turn(
+        agent=agent, role=str(one.role), kind="message", source_index=one.index, recipient=one.recipient,
+        text="\n".join([text, *blocks] if text else blocks),
+        tool_name=only.name if only else None, tool_input=only.arguments if only else None,
+    )  # fmt: skip
+    return [_Row(turn, one.content.spoken, bool(one.calls))]
 
 
-def _agent(message: dict[str, Any]) -> str:
-    return str(message.get("name") or message["role"])
-
-
-def _content(index: int, message: dict[str, Any]) -> str:
-    """The text of a message; parts are joined by line breaks. Raises BadRecordError for what is no text."""
-    content = message.get("content")
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        raise BadRecordError(f"message {index}: `content` is neither text nor a list of parts")
-    texts: list[str] = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(part, str):
-            texts.append(part)
-        elif kind in _TEXT_PARTS and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        else:
-            raise BadRecordError(f"message {index}: a part of type {str(kind)[:40]!r} is no text")
-    return "\n".join(texts)
-
-
-def _calls(index: int, message: dict[str, Any], agent: str) -> dict[str, _Call]:
-    """The tool calls of an assistant message, by their ids."""
-    listed = message.get("tool_calls") or []
-    if not isinstance(listed, list):
-        raise BadRecordError(f"message {index}: `tool_calls` is no list")
-    made: dict[str, _Call] = {}
-    for call in listed:
-        function = call.get("function") if isinstance(call, dict) else None
-        name = function.get("name") if isinstance(function, dict) else None
-        if not isinstance(function, dict) or not isinstance(name, str) or call.get("id") is None:
-            raise BadRecordError(f"message {index}: a tool call lacks its id or its function's name")
-        if str(call["id"]) in made:
-            raise BadRecordError(f"message {index}: two tool calls have the same id")
-        given = function.get("arguments", "")
-        arguments = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
-        made[str(call["id"])] = _Call(agent, name, arguments)
-    return made
-
-
-def _call_block(call: _Call) -> str:
-    """A call as an assistant writes it in the chat templates that follow Hermes (Qwen, SmolLM)."""
+def _result(one: Said, result: Result, ledger: Ledger, spoke: str | None, remarks: list[Remark]) -> _Row:
+    """The row of a tool's result. It belongs to whoever called; a user's own tools are no agent's."""
     try:
-        arguments = parse_json(call.arguments)
-    except BadRecordError:
-        arguments = call.arguments
-    body = json.dumps({"name": call.name, "arguments": arguments}, ensure_ascii=False)
-    return f"<tool_call>\n{body}\n</tool_call>"
+        made: list[Made] = ledger.take(result)
+    except BadRecordError as error:
+        raise BadRecordError(f"message {one.index} {error}") from error
+    if not made and spoke is None:
+        raise BadRecordError(f"message {one.index} answers no tool call made before it, and no agent spoke before it")
+    if not made:
+        remarks.append(Remark(_ORPHANS, "result"))
+    agent = made[0].agent if made else str(spoke)
+    only = made[0].call if len(made) == 1 else None
+    turn = Turn(
+        agent=agent, role="user" if made and made[0].role == "user" else "tool", kind="tool_result", text=result.text,
+        source_index=one.index, recipient=agent, tool_name=only.name if only else result.name,
+        tool_input=only.arguments if only else None,
+    )  # fmt: skip
+    return _Row(turn)
 
 
-def _with_task(question: Any, turns: list[Turn]) -> tuple[str, list[Turn]]:
-    """The question, and the turns with its row: the user message that asks it, or a row of its own."""
+def _question(fields: Mapping[str, Any]) -> str | None:
+    question = fields.get("question")
     if question is not None and not (isinstance(question, str) and question.strip()):
         raise BadRecordError("`question` is no text")
-    asked = next((i for i, turn in enumerate(turns) if turn.role == "user"), None)
-    if question is not None and (asked is None or turns[asked].text.strip() != question.strip()):
-        return question, [Turn(agent="user", role="user", kind="task", text=question), *turns]
-    if asked is None or not turns[asked].text.strip():
+    return question
+
+
+def _with_task(fields: Mapping[str, Any], rows: list[_Row]) -> tuple[str, list[_Row]]:
+    """The question, and the rows with its own: the user message that asks it, or a row more."""
+    question = _question(fields)
+    asked = next(
+        (
+            i
+            for i, row in enumerate(rows)
+            if row.turn.role == "user" and row.turn.kind == "message" and row.spoken.strip()
+        ),
+        None,
+    )
+    if question is None and asked is None:
+        question = next((v for key in _QUESTIONS if isinstance(v := fields.get(key), str) and v.strip()), None)
+    if question is not None and (asked is None or rows[asked].turn.text.strip() != question.strip()):
+        return question, [_Row(Turn(agent="user", role="user", kind="task", text=question)), *rows]
+    if asked is None:
         raise BadRecordError("no question: neither a user message with text nor `question`")
-    task = replace(turns[asked], agent="user", kind="task")
-    rest = [*turns[:asked], *turns[asked + 1 :]]
-    spoken_before = any(turn.kind != "system" for turn in turns[:asked])
-    return task.text, [*rest[:asked], task, *rest[asked:]] if spoken_before else [task, *rest]
+    task = replace(rows[asked], turn=replace(rows[asked].turn, agent="user", kind="task"))
+    rest = [*rows[:asked], *rows[asked + 1 :]]
+    spoken_before = any(row.turn.kind != "system" for row in rows[:asked])
+    return task.turn.text, [*rest[:asked], task, *rest[asked:]] if spoken_before else [task, *rest]
 
 
-def _references(fields: dict[str, Any]) -> list[str]:
-    """The right answers as texts, doubles and empty ones dropped; none where the line does not tell."""
-    key = next((key for key in _REFERENCES if fields.get(key) is not None), None)
-    if key is None:
-        return []
-    values = fields[key] if isinstance(fields[key], list) else [fields[key]]
-    if any(isinstance(value, bool) or not isinstance(value, str | int | float) for value in values):
-        raise BadRecordError(f"`{key}` holds something that is neither text nor a number")
-    # 4.0 and 4 are one reference, as in task files.
-    plain = (int(value) if isinstance(value, float) and value.is_integer() else value for value in values)
-    return list(dict.fromkeys(text for value in plain if (text := str(value).strip())))
+def _answer(rows: Sequence[_Row], references: Sequence[str]) -> tuple[int | None, str | None]:
+    """Place and text of the answer: the last message that says something, if an agent wrote it and calls no tool."""
+    right = {reference.casefold() for reference in references}
+    for index in range(len(rows) - 1, -1, -1):
+        row = rows[index]
+        ends = is_farewell if row.turn.role == "user" else is_sign_off
+        over = ends(row.spoken) and row.spoken.strip().casefold() not in right
+        if not row.calls and row.turn.kind == "message" and (not row.turn.text.strip() or over):
+            continue
+        if row.turn.kind != "message" or row.turn.role != "assistant" or row.calls or not row.spoken.strip():
+            return None, None
+        return index, stated_answer(row.spoken) if not right & {row.spoken.strip().casefold()} else row.spoken.strip()
+    return None, None
 
 
-def _ending(fields: dict[str, Any]) -> tuple[float | None, bool | None]:
-    """(outcome in [0, 1], success). Where only one is given the other follows: success means outcome 1."""
-    key = next((key for key in _OUTCOMES if fields.get(key) is not None), None)
-    success = fields.get("success")
-    if success is not None and not isinstance(success, bool):
-        raise BadRecordError("`success` is neither true nor false")
-    if key is None:
-        return (None if success is None else float(success)), success
-    outcome = fields[key]
-    if not isinstance(outcome, bool | int | float) or not 0 <= outcome <= 1:
-        raise BadRecordError(f"`{key}` is no number in [0, 1]: {str(outcome)[:40]}")
-    return float(outcome), float(outcome) == 1.0 if success is None else success
+def _check_sole(key: Key, end: Ending, answer: str | None) -> None:
+    """Refuse a record whose only `answer` seems to be the one that was given, and wrong."""
+    if key.sole and end.success is False and answer is not None:
+        given = answer.strip().rstrip(".").casefold()
+        if given in {reference.strip().rstrip(".").casefold() for reference in key.references}:
+            raise BadRecordError(
+                "ambiguous: `answer` is what the last message says, and the run failed; name the right one `target`",
+                "set aside, since it is not clear which of two answers is the right one",
+            )

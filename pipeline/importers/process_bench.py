@@ -9,18 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.base import (
-    BadRecordError,
-    Collector,
-    Imported,
-    Log,
-    Turn,
-    decode,
-    marked_answer,
-    parse_json,
-    printable,
-    source_files,
-)
+from pipeline.importers.answers import marked_answer
+from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Turn
+from pipeline.importers.files import entries, listing
+from pipeline.importers.text import without_nul
 from pipeline.tasks.task import make_task
 
 FORMAT = "process-bench"
@@ -31,7 +23,7 @@ _EXPECTED = 'one solution a line, as {"id", "problem", "steps": [...], "label", 
 
 
 def read(path: Path) -> Imported:
-    """Read one JSONL file, or every .jsonl file of a folder. A solution is a trajectory, each step a message.
+    """Read one file, or every file of a folder that could hold logs. A solution is a trajectory, each step a message.
 
     Row 0 is the problem; the steps follow, all by the agent "solver", and their `source_index` meets the label. The
     label goes to `trajectories.labels` as `first_wrong`, null where no step is wrong, with the `subset` (the id
@@ -40,17 +32,16 @@ def read(path: Path) -> Imported:
     step, else all of that step. A line that breaks a rule is set aside.
     Raises UserError if the path is missing or holds no usable solution.
     """
-    collector = Collector(FORMAT)
-    for file in source_files(path, ".jsonl"):
-        with file.open("rb") as lines:
-            for number, raw in enumerate(lines, start=1):
-                if not raw.strip():
-                    continue
-                try:
-                    collector.add(_log(parse_json(decode(raw))))
-                except BadRecordError as error:
-                    collector.reject(file, number, str(error), printable(raw.rstrip(b"\r\n")))
-    return collector.finish(path, _EXPECTED)
+    collector, found = Collector(FORMAT), listing(path)
+    for file, name in found.files:
+        for entry in (item for whole in entries(file, name) for item in whole.items()):
+            try:
+                if entry.problem is not None:
+                    raise BadRecordError(entry.problem)
+                collector.add(_log(without_nul(entry.value)[0]))
+            except BadRecordError as error:
+                collector.reject(file, entry.line, error, entry.raw)
+    return collector.finish(path, _EXPECTED, found)
 
 
 def _log(record: Any) -> Log:

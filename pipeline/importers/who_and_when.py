@@ -7,27 +7,21 @@ give the speaker in `name`, the hand-crafted Magentic-One team in `role`, as "Or
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.base import (
-    BadRecordError,
-    Collector,
-    Imported,
-    Log,
-    Turn,
-    decode,
-    marked_answer,
-    parse_json,
-    printable,
-    source_files,
-)
+from pipeline.importers.answers import is_sign_off, marked_answer
+from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
+from pipeline.importers.files import entries, listing
+from pipeline.importers.notes import folded
+from pipeline.importers.text import without_nul
 from pipeline.tasks.task import make_task
 
 FORMAT = "who-and-when"
 _EXPECTED = 'JSON files with "question", "ground_truth", "history" and the labels'
 _ADDRESSED = re.compile(r"(?P<agent>.*\S)\s*\((?P<note>->\s*(?P<recipient>.*\S)|[^()]*)\s*\)\s*", re.S)
-_SIGN_OFF = "TERMINATE"
+_GHOST = "mistake_agent speaks nowhere in its log, so no step of that agent can be found"
 
 
 def read(path: Path) -> Imported:
@@ -36,20 +30,24 @@ def read(path: Path) -> Imported:
     Row 0 is the task, then the system prompts that the log gives, then one row per item of `history`, whose
     `source_index` is its place there, so that it meets `mistake_step`. The labels are in
     `trajectories.labels` as JSON. `answer` is what follows "FINAL ANSWER:" at the start of a line in the last
-    message that says more than "TERMINATE", and null without such a line; that message is the outcome.
+    message that says more than that the talk is over ("TERMINATE"), and null without such a line; that message is the
+    outcome.
     Raises UserError if the path is missing or holds no usable log.
     """
-    collector = Collector(FORMAT)
-    for file in source_files(path, ".json"):
-        raw = file.read_bytes()
-        try:
-            collector.add(_log(file, parse_json(decode(raw))))
-        except BadRecordError as error:
-            collector.reject(file, 1, str(error), printable(raw))
-    return collector.finish(path, _EXPECTED)
+    collector, found = Collector(FORMAT), listing(path)
+    for file, name in found.files:
+        for entry in (item for whole in entries(file, name) for item in whole.items()):
+            record = file.name if entry.alone else f"{file.name}:{entry.line}"
+            try:
+                if entry.problem is not None:
+                    raise BadRecordError(entry.problem)
+                collector.add(_log(record, without_nul(entry.value)[0]))
+            except BadRecordError as error:
+                collector.reject(file, entry.line, error, entry.raw)
+    return collector.finish(path, _EXPECTED, found)
 
 
-def _log(file: Path, record: Any) -> Log:
+def _log(name: str, record: Any) -> Log:
     if not isinstance(record, dict):
         raise BadRecordError("the file holds no JSON object")
     if record.get("is_correct") is True:
@@ -77,15 +75,17 @@ def _log(file: Path, record: Any) -> Log:
                 is_outcome=index == outcome_at,
             )
         )
+    labels = _labels(record, half, len(history))
     return Log(
-        record=file.name,
+        record=name,
         team=f"{FORMAT}/{half}",
         task=make_task(question.strip(), [truth.strip()], source=FORMAT, split="all"),
         turns=turns,
         outcome=0.0,
         success=False,
         answer=answer,
-        labels=_labels(record, half, len(history)),
+        labels=labels,
+        remarks=_ghosts(name, labels["mistake_agent"], turns),
     )
 
 
@@ -120,10 +120,20 @@ def _answer(history: list[dict[str, Any]]) -> tuple[int | None, str | None]:
     """Place and text of the final answer; None twice where the log does not state it plainly."""
     for index in range(len(history) - 1, -1, -1):
         text = history[index].get("content")
-        if isinstance(text, str) and text.strip() not in ("", _SIGN_OFF):
+        if isinstance(text, str) and text.strip() and not is_sign_off(text):
             answer = marked_answer(text)
             return (None, None) if answer is None else (index, answer)
     return None, None
+
+
+def _ghosts(name: str, blamed: str, turns: Sequence[Turn]) -> tuple[Remark, ...]:
+    """A remark where the labelled agent is none of those who speak."""
+    speakers = dict.fromkeys(turn.agent for turn in turns if turn.kind == "message")
+    if blamed in speakers:
+        return ()
+    near = [speaker for speaker in speakers if folded(speaker) == folded(blamed)]
+    who = f"only {near[0]!r} does" if near else f"there speak {', '.join(speakers)}"
+    return (Remark(f"{name} names {blamed!r}, {who}", "log", _GHOST),)
 
 
 def _labels(record: dict[str, Any], half: str, steps: int) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+from pipeline.context import context_of
 from pipeline.failures.log import Log
 from pipeline.ids import seed_of
 from pipeline.localize.case import Case, Label, case_of
@@ -161,7 +162,7 @@ def _fresh(log: Log, step: int, said: Sequence[Entity]) -> list[Entity]:
     own = (row["agent"], row["agent_call_id"])
     asked = [
         str(log.messages[i]["text"])
-        for i in row["context"]
+        for i in context_of(row, log.messages)
         if log.messages[i]["kind"] != "system"
         and (log.messages[i]["agent"], log.messages[i]["agent_call_id"]) != own
         and log.messages[i]["role"] != "tool"

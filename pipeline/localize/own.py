@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.context import context_of
 from pipeline.engines.base import Engine, ScoreRequest
 from pipeline.errors import UserError
 from pipeline.failures import value_drop
@@ -88,7 +89,7 @@ def consistency(log: Log) -> Floats:
     rows = []
     for step in log.turns:
         row = log.messages[step]
-        view = [log.messages[i] for i in row["context"] if log.messages[i]["kind"] != "system"]
+        view = [log.messages[i] for i in context_of(row, log.messages) if log.messages[i]["kind"] != "system"]
         seen = "\n".join(str(one["text"]) for one in view)
         said = list(dict.fromkeys(one.text for one in entities(str(row["text"]))))
         new = [name for name in said if not names_it(seen, name)]
@@ -112,7 +113,7 @@ def surprise_requests(log: Log, engine: Engine) -> list[ScoreRequest]:
         system = next(one for one in log.messages if one["kind"] == "system" and one["agent"] == row["agent"])
         shown = [
             (str(m["role"]), str(m["kind"]), str(m["agent"]), str(m["text"]))
-            for m in (log.messages[i] for i in row["context"])
+            for m in (log.messages[i] for i in context_of(row, log.messages))
             if m["kind"] != "system"
         ]
         examples = json.loads(system["examples"]) if system["examples"] else ()

@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from pipeline.context import context_of
 from pipeline.errors import UserError
 from pipeline.importers.messages import read
 from pipeline.tasks import make_task
@@ -19,7 +20,8 @@ def save(tmp_path, *lines, name="chats.jsonl"):
 
 
 def columns(rows, *names):
-    return [tuple(row.get(name) for name in names) for row in rows]
+    """The named columns of each row; `context` as the rows that it stands for."""
+    return [tuple(context_of(row, rows) if name == "context" else row.get(name) for name in names) for row in rows]
 
 
 def test_a_chat_becomes_a_task_and_its_messages(tmp_path):
@@ -136,17 +138,18 @@ def test_several_calls_in_one_message_keep_their_own_inputs(tmp_path):
         ([USER, {"role": ["user"], "content": "x"}], "message 1: role"),
         ([USER, "hi"], "message 1 is no object"),
         ([USER, {"role": "assistant", "content": 4}], "neither text nor a list"),
-        ([USER, {"role": "assistant", "content": [{"type": "image_url"}]}], "'image_url' is no text"),
+        ([USER, {"role": "assistant", "content": [3]}], "neither text nor an object"),
+        ([USER, {"role": "assistant", "content": [{"type": "text", "body": "4"}]}], "no text; its keys: type, body"),
         ([USER, {"role": "assistant", "content": "x", "name": 1}], "`name` is no text"),
         ([REPLY], "no question"),
         ({"messages": [USER, REPLY], "question": 3}, "`question` is no text"),
         ({"messages": [USER, REPLY], "reward": 3}, "`reward` is no number in [0, 1]"),
         ({"messages": [USER, REPLY], "outcome": float("nan")}, "`outcome` is no number"),
-        ({"messages": [USER, REPLY], "success": "yes"}, "neither true nor false"),
+        ({"messages": [USER, REPLY], "success": "maybe"}, "neither true nor false"),
         ({"messages": [USER, REPLY], "references": [{}]}, "`references` holds something"),
         (tool_chat(call("c1"), answers="c9"), "answers no tool call"),
         (tool_chat(call("c1"), call("c1")), "same id"),
-        (tool_chat({"id": "c1"}), "lacks its id or its function's name"),
+        (tool_chat({"id": "c1"}), "lacks its function's name; its keys: id"),
         ([{"role": "user", "content": "\ud83d"}, REPLY], "surrogate"),
     ],
 )  # fmt: skip

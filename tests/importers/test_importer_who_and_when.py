@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.context import context_of
 from pipeline.errors import UserError
 from pipeline.importers import IMPORTERS, Imported, importer
 from pipeline.importers.who_and_when import read
@@ -76,8 +77,8 @@ def test_speaker_is_read_from_name_where_the_log_has_names(tmp_path):
     ]
     assert [row["message_index"] for row in rows] == list(range(7))
     assert [row.get("source_index") for row in rows] == [None, None, None, 0, 1, 2, 3]
-    assert rows[3]["context"] == [0, 1], "its own system prompt, not that of another agent"
-    assert rows[5]["context"] == [0, 3, 4]
+    assert context_of(rows[3], rows) == [0, 1], "its own system prompt, not that of another agent"
+    assert context_of(rows[5], rows) == [0, 3, 4]
     assert (rows[0]["text"], rows[1]["text"]) == ("How many?", "You read sheets.")
     assert trajectory["team"] == "who-and-when/algorithm_generated"
 
@@ -191,6 +192,26 @@ def test_nothing_usable_is_an_error_that_names_the_place(tmp_path):
         read(tmp_path)
     with pytest.raises(UserError, match=r"1 set aside, the first: .*bad\.json:1: not JSON"):
         read(save(tmp_path, bad="{"))
+
+
+@pytest.mark.parametrize(
+    ("blamed", "said"),
+    [("ghost", "there speak Excel_Expert, Computer_terminal, Checker"), ("checker", "only 'Checker' does")],
+)
+def test_a_label_that_names_who_never_speaks_is_told(tmp_path, blamed, said):
+    imported = read(save(tmp_path, log=named_log(mistake_agent=blamed), good=role_log()))
+    assert len(imported.trajectories) == 2
+    (note,) = imported.notes
+    assert note.startswith("mistake_agent speaks nowhere in its log")
+    assert f"log.json names '{blamed}', {said} (1 log)" in note
+    assert read(save(tmp_path, log=named_log())).notes == []
+
+
+@pytest.mark.parametrize("sign_off", ["TERMINATE.", "**TERMINATE**", "<TERMINATE>", "Task complete"])
+def test_a_sign_off_in_other_spellings_is_no_last_word(tmp_path, sign_off):
+    history = [*named_log()["history"][:3], {"content": sign_off, "role": "user", "name": "Checker"}]
+    (trajectory,) = read(save(tmp_path, log=named_log(history=history))).trajectories
+    assert trajectory["answer"] == "4"
 
 
 def test_importers_are_found_by_name():
