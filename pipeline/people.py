@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-_PERSON = frozenset({"user", "human", "customer"})
-_BESIDE_PERSON = frozenset({"proxy", "end", "input", "simulator", "simulated"})
+_PERSON = frozenset({"user", "human", "customer", "userproxy"})
+_BESIDE_PERSON = frozenset({"proxy", "end", "input", "the", "real", "simulator", "simulated"})
 _PROXY = frozenset({"proxy", "agent"})
 
 
@@ -19,4 +19,5 @@ def is_person(name: str) -> bool:
     """Whether a name says that its bearer is a person: "UserProxyAgent" does, "user_researcher" does not."""
     words = set(name_words(name))
     rest = words - _PERSON
-    return words != rest and (rest <= _BESIDE_PERSON or ("proxy" in rest and rest <= _BESIDE_PERSON | _PROXY))
+    proxy = bool(words & {"proxy", "userproxy"})
+    return words != rest and rest <= _BESIDE_PERSON | (_PROXY if proxy else frozenset())

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from small_checkpoint import write_checkpoint
+
 from pipeline.models import without_pattern
 
 ROOT = Path(__file__).parent.parent
@@ -110,9 +112,7 @@ def test_a_team_of_ones_own_is_found_beside_its_toml(tmp_path: Path):
         '[[team.agents]]\nname = "a"\nrole = "voice"\n'
     )
     (project / "tasks.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
-    (project / "model").mkdir()
-    for file in ("config.json", "model.safetensors", "tokenizer.json"):
-        (project / "model" / file).write_text("{}")
+    write_checkpoint(project / "model")
     (tmp_path / "cwd").mkdir()
     code, out, err = apportion(tmp_path / "cwd", "sample", "--config", "../project/run.toml", "--dry-run")
     assert (code, out) == (0, ""), err

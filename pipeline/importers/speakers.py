@@ -6,13 +6,13 @@ AutoGen writes a chat as one side saw it: the others stand under `user`, all wit
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.importers.answers import is_sign_off
 from pipeline.importers.notes import Remark
 from pipeline.importers.speech import Said
+from pipeline.people import is_person, name_words
 
 UNNAMED = "assistant"
 """The agent of every assistant message without a name."""
@@ -20,7 +20,6 @@ UNNAMED = "assistant"
 _ASKERS = {"user", "human"}
 _WIDER = _ASKERS | {"customer", "client", "admin", "administrator", "requester", "enduser", "userproxy"}
 _BESIDE = {"proxy", "agent", "input", "end", "the", "real", "simulator", "simulated"}
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _UNDER_USER = "speakers under role `user` that are read as agents, since they have names of their own"
 _AUTOGEN = "agents stand under role `user`, as AutoGen writes them: the first message is the question"
 _FIRST_ASKS = "no message has a role: the first one is the question"
@@ -36,15 +35,9 @@ class Cast:
     remarks: tuple[Remark, ...]
 
 
-def is_proxy(name: str) -> bool:
-    """Is this the name of a user proxy, whatever the role: "user", "human", "user_proxy", "UserProxyAgent"?"""
-    words = {word.lower() for word in _WORDS.findall(name)}
-    return bool(words & _ASKERS or words & {"userproxy"}) and words <= _ASKERS | _BESIDE | {"userproxy"}
-
-
 def is_human(name: str) -> bool:
     """Is this the name of somebody who asks, where a message stands under `user`: a proxy, "customer", "Admin"?"""
-    words = {word.lower() for word in _WORDS.findall(name)}
+    words = set(name_words(name))
     return {"user", "proxy"} <= words or (bool(words & _WIDER) and words <= _WIDER | _BESIDE)
 
 
@@ -82,7 +75,7 @@ def _with_role(one: Said) -> Said:
     name = one.name or ""
     if one.role is None:
         return replace(one, role="user" if is_human(name) else "system" if name.lower() == "system" else "assistant")
-    return replace(one, role="user") if one.role == "assistant" and is_proxy(name) and one.key == "name" else one
+    return replace(one, role="user") if one.role == "assistant" and is_person(name) and one.key == "name" else one
 
 
 def _in_crowd(one: Said, asker: str | None) -> Said:

@@ -5,7 +5,8 @@ from chat_logs import CHAT, REPLY, USER, chat, players, said, save
 
 from pipeline.errors import UserError
 from pipeline.importers.messages import read
-from pipeline.importers.speakers import is_human, is_proxy
+from pipeline.importers.speakers import is_human
+from pipeline.people import is_person
 
 ASKED, TOLD = "When was the mill built?", "The ledger says 1871."
 
@@ -81,12 +82,12 @@ def test_messages_without_roles_are_told_apart_by_their_speakers(tmp_path):
 @pytest.mark.parametrize(
     ("name", "proxy", "human"),
     [("user_proxy", True, True), ("UserProxyAgent", True, True), ("USER", True, True), ("human input", True, True),
-     ("math_user_proxy", False, True), ("customer", False, True), ("Admin", False, True),
+     ("math_user_proxy", False, True), ("customer", True, True), ("Admin", False, True),
      ("customer_service", False, False), ("humanities", False, False), ("planner", False, False),
      ("agent", False, False), ("用户", False, False)],
 )  # fmt: skip
 def test_names_of_those_who_ask(name, proxy, human):
-    assert (is_proxy(name), is_human(name)) == (proxy, human)
+    assert (is_person(name), is_human(name)) == (proxy, human)
 
 
 def test_names_are_trimmed_and_those_that_look_alike_are_told(tmp_path):

@@ -53,6 +53,8 @@ def config(tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPat
     (tmp_path / "foreign_code.py").write_text(CODE.format(ran=str(tmp_path / "ran")))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pipeline.stages.common.tokenizer_for", lambda model, root: ByteTokenizer())
+    monkeypatch.setattr("pipeline.stages.ready.tokenizer_for", lambda model, root: ByteTokenizer())
+    monkeypatch.setattr("pipeline.stages.ready.to_load", lambda config: None)
     yield made
     sys.modules.pop("foreign_code", None)
     if str(tmp_path) in sys.path:
@@ -180,6 +182,6 @@ def test_code_beside_a_checkpoint_is_not_run(tmp_path: Path, monkeypatch: pytest
     (model / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": auto}))
     (model / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Tokenizer", "auto_map": auto}))
     section = Config().model.model_copy(update={"path": str(model)})
-    with pytest.raises(ValueError, match="trust_remote_code"):
+    with pytest.raises(UserError, match="contains custom code which must be executed"):
         tokenizer_for(section, tmp_path)
     assert not (tmp_path / "ran").exists()

@@ -214,15 +214,18 @@ def test_a_person_is_never_blamed(config: Config, tmp_path: Path, monkeypatch: p
     lines = [
         chat(1, ("user_proxy", "We assume a placeholder."), ("coder", "Fine."), success=False),
         chat(2, ("Human", "We assume a placeholder."), success=False),
+        chat(3, ("Computer_terminal", "We assume a placeholder."), success=False),
     ]
     path.write_text("\n".join(lines))
     run = import_logs.run(import_logs.plan(config, "messages", path))
     found = localized(by_name(config, localizer), run)
     assert {one["agent"] for one in found} <= {"coder", None}
     assert located.NOBODY in {one["reason"] for one in found}
+    rejects = Store(config.store_root).read("rejects", run, columns=["line", "reason"]).to_pylist()
+    assert [reject["line"] for reject in rejects] == [2], "a talk of people alone is no run of agents"
     annotate_all(config, run)
     assert "Human" not in Store(config.store_root).read("credits", run)["player"].to_pylist()
-    assert set(Store(config.store_root).read("credits", run)["player"].to_pylist()) <= {"coder"}
+    assert set(Store(config.store_root).read("credits", run)["player"].to_pylist()) <= {"coder", "Computer_terminal"}
 
 
 def test_stores_of_older_versions_are_read_and_never_mixed_with_new_rows(config: Config, logs: Path, no_model: None):
