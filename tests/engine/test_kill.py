@@ -20,7 +20,7 @@ from pipeline.config import Config, load_config
 from pipeline.store import Store
 
 pytestmark = pytest.mark.engine
-PATIENCE = 240
+PATIENCE = 900
 """Seconds to wait for the first committed shard."""
 
 
@@ -68,7 +68,7 @@ def _kill_after_first_shard(config: Config, overrides: tuple[str, ...], verb: st
         family = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not [child.cmdline() for child in alive]
 
 
