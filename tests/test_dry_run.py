@@ -309,3 +309,17 @@ def test_what_stands_is_not_done_again(shell: Shell, imported: Any, monkeypatch:
             stage.run_shard(planned, one)
     lines = shell("annotate", "--run", "c", "--dry-run")
     assert lines[-1] == "all that is asked for stands: nothing would be done"
+
+
+def test_rows_set_aside_are_told_by_kind_and_no_table_is_promised_where_none_is_written(shell: Shell):
+    good = {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "name": "a", "content": "x"}]}
+    bad = [{"role": "user", "content": "Q?"}]
+    kinds = [{"messages": bad}] * 3 + [{"question": 1}, [], 7, {"chosen": bad, "rejected": bad}]
+    kinds += [good | {"success": "perhaps"}, good | {"reward": 7}, good]
+    (shell.folder / "f.jsonl").write_text("\n".join(map(json.dumps, kinds)))
+    told = [line for line in shell("import", "messages", "f.jsonl", "--dry-run") if line.startswith("set aside")]
+    assert told[0] == "set aside: f.jsonl:1: no assistant message (and 2 more like it)"
+    assert [line.split(":")[2] for line in told[:-1]] == ["1", "4", "5", "6", "7"]
+    assert told[-1] == "set aside: 2 more for other reasons"
+    told = [line for line in shell("import", "messages", "f.jsonl") if line.startswith("set aside")]
+    assert told[-1] == "set aside: 2 more for other reasons, all in the table rejects"
