@@ -185,6 +185,7 @@ def test_annotate_says_why_there_is_no_game(shell: Shell, imported: Any):
     assert "not asked for: 1 x failed (annotate.on = successes)" in lines
     assert "not asked for: 1 x without a verdict (annotate.on = successes)" in lines
     assert "not asked for: 3 x beyond annotate.limit = 1" in shell(*options, "--set", "annotate.limit=1")
+    assert any("guessing gets 7.2 %" in line for line in lines)
     assert shell.tree() == before
 
 
@@ -323,3 +324,13 @@ def test_rows_set_aside_are_told_by_kind_and_no_table_is_promised_where_none_is_
     assert told[-1] == "set aside: 2 more for other reasons"
     told = [line for line in shell("import", "messages", "f.jsonl") if line.startswith("set aside")]
     assert told[-1] == "set aside: 2 more for other reasons, all in the table rejects"
+
+
+def test_failures_beyond_the_limit_are_told_and_without_failures_no_localizer_is_praised(shell: Shell, imported: Any):
+    imported(*(said(n, answer="1871", success=False) for n in (2, 3, 4)))
+    lines = shell("annotate", "--run", "c", "--dry-run", "--set", "failures.limit=1")
+    assert "run c: 1 failures to look at, 3 prefixes, at most 0 continuations" in lines
+    assert "not looked at: 2 x beyond failures.limit = 1" in lines
+    shell("runs", "remove", "c")
+    imported(said(2, answer="1871", success=True))
+    assert not any("guessing gets" in line for line in shell("annotate", "--run", "c", "--dry-run"))
