@@ -17,7 +17,7 @@ from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Re
 from pipeline.importers.calls import Ledger, Made, Result, call_block
 from pipeline.importers.endings import Ending, Key, answer_key, ending
 from pipeline.importers.files import Entry, entries, listing, shown
-from pipeline.importers.shapes import Chat, chats
+from pipeline.importers.shapes import QUESTIONS, Chat, chats
 from pipeline.importers.speakers import UNNAMED, settle
 from pipeline.importers.speech import Said, is_message, read_message
 from pipeline.importers.text import brief, holds, without_nul
@@ -25,8 +25,6 @@ from pipeline.tasks.task import make_task
 
 FORMAT = "messages"
 _EXPECTED = 'one conversation a line, as {"messages": [{"role": ..., "content": ...}, ...]}'
-_QUESTIONS = ("problem", "query", "task", "input", "instruction", "prompt")
-"""Where the question may stand if neither `question` nor a user asks it."""
 _NOT_READ = "keys that are not read"
 _MARKED = "parts that are no plain text stand as marks"
 _ORPHANS = "tool results without a call go to the agent who spoke before"
@@ -238,7 +236,7 @@ def _with_task(fields: Mapping[str, Any], rows: list[_Row]) -> tuple[str, list[_
         None,
     )
     if question is None and asked is None:
-        question = next((v for key in _QUESTIONS if isinstance(v := fields.get(key), str) and v.strip()), None)
+        question = next((v for key in QUESTIONS if isinstance(v := fields.get(key), str) and v.strip()), None)
     if question is not None and (asked is None or rows[asked].turn.text.strip() != question.strip()):
         return question, [_Row(Turn(agent="user", role="user", kind="task", text=question)), *rows]
     if asked is None:

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.importers.endings import KEYS
 from pipeline.importers.speech import is_message
 from pipeline.importers.text import BadRecordError, brief, holds, load_json
+from pipeline.tasks.columns import fold
 
 CHATS = (
     "messages", "chat_history", "conversation", "conversations", "history", "dialogue", "dialog", "turns", "transcript",
@@ -18,6 +20,11 @@ _COMPLETIONS = ("completion", "response", "output", "choices", "generation")
 _INSTRUCTIONS = ("system", "system_prompt", "instructions")
 _INNER = ("messages", "input", "output", "choices", "message", "contents")
 _SHOWN_KEYS = 20
+QUESTIONS = ("problem", "query", "task", "input", "instruction", "prompt")
+"""Where the question may stand if neither `question` nor a user asks it."""
+_KNOWN = {
+    fold(key): key for key in (*KEYS, *CHATS, *_PROMPTS, *_COMPLETIONS, *_INSTRUCTIONS, *QUESTIONS, "id", "question")
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ def chats(value: Any) -> list[Chat | BadRecordError]:
         return _of_list(value)
     if not isinstance(value, dict):
         raise BadRecordError(f"neither an object nor a list of messages, but {type(value).__name__}")
+    value = _spelled(value)
     if foreign := likely(value, certain=True):
         raise BadRecordError(f"{foreign}; {_keys(value)}")
     found = _of_record(value)
@@ -65,6 +73,13 @@ def chats(value: Any) -> list[Chat | BadRecordError]:
             f"more than one conversation, under {', '.join(map(brief, several))}: one record each, please"
         )
     raise BadRecordError(f"no messages: {likely(value) or 'no conversation under any usual key'}; {_keys(value)}")
+
+
+def _spelled(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its keys as they are known, where only case, hyphens or underscores differ ("groundTruth")."""
+    known = {key: _KNOWN.get(fold(key), key) if isinstance(key, str) else key for key in record}
+    names = list(known.values())
+    return {key if known[key] in record or names.count(known[key]) > 1 else known[key]: v for key, v in record.items()}
 
 
 def likely(value: Any, *, certain: bool = False) -> str:

@@ -121,6 +121,15 @@ def answer_of(columns: Mapping[str, Any], names: Sequence[str]) -> Answer:
     return Answer(references, tuple(used))
 
 
+def cell(columns: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Any] | None:
+    """The path and the value of the column `name`, as names of columns are read; None where it is not there.
+
+    Raises BadRowError where two columns read as it.
+    """
+    path = _path(columns, name)
+    return None if path is None else (path, _at(columns, path))
+
+
 def unanswerable(columns: Mapping[str, Any]) -> str | None:
     """Why the row says of itself that it has no answer (MuSiQue's and SQuAD's columns); None where it has one."""
     for name, values in (("answerable", _NO), ("is_impossible", _YES), ("unanswerable", _YES)):
