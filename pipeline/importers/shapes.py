@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.importers.endings import KEYS
 from pipeline.importers.speech import is_message
-from pipeline.importers.text import BadRecordError, brief, holds, load_json
+from pipeline.importers.text import BadRecordError, brief, holds, opened
 from pipeline.tasks.columns import fold
 
 CHATS = (
@@ -56,12 +56,13 @@ def chats(value: Any) -> list[Chat | BadRecordError]:
     found = _of_record(value)
     if found is not None:
         return [found]
-    lists = {key: wrapped for key, inner in value.items() if (wrapped := _conversations(inner))}
+    lists = {key: wrapped for key, inner in value.items() if (wrapped := _conversations(opened(inner)))}
     if len(lists) == 1:
         ((key, wrapped),) = lists.items()
         outer = tuple(brief(k) for k, v in value.items() if k != key and holds(v))
         return [_with_outer(one, outer if i == 0 else ()) for i, one in enumerate(wrapped)]
-    inner = {key: one for key, one in value.items() if isinstance(one, dict) and _of_record(one) is not None}
+    held = {key: opened(one) for key, one in value.items()}
+    inner = {key: one for key, one in held.items() if isinstance(one, dict) and _of_record(one) is not None}
     if len(inner) == 1:
         ((key, record),) = inner.items()
         found = _of_record({**{k: v for k, v in value.items() if k != key}, **record})
@@ -172,11 +173,9 @@ def _of_record(fields: Mapping[str, Any]) -> Chat | None:
 
 def _list_of(value: Any) -> list[Any]:
     """A list of messages, also as JSON text; empty where `value` is something else."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = load_json(value)
-        except BadRecordError:
-            return []
+    value = opened(value)
+    if isinstance(value, list):
+        value = [opened(item) for item in value]
     return value if isinstance(value, list) and any(is_message(item) for item in value) else []
 
 
@@ -184,6 +183,9 @@ def _half(value: Any, role: str) -> list[Any]:
     """The messages of a prompt (`role` user) or a completion (assistant): text, messages, a request or a response."""
     if listed := _list_of(value):
         return listed
+    inner = opened(value) if isinstance(value, str) else None
+    if isinstance(inner, dict) and (is_message(inner) or any(_list_of(inner.get(key)) for key in _INNER)):
+        return _half(inner, role)
     if isinstance(value, str) and value.strip():
         return [{"role": role, "content": value}]
     if isinstance(value, list) and len(value) == 1:

@@ -201,3 +201,27 @@ def test_keys_in_another_spelling_are_read_and_two_of_one_meaning_are_set_aside(
     assert imported.tasks[0]["question"] == USER["content"]
     (reject,) = read(save(tmp_path, {"messages": [USER, REPLY], "Target": "1871", "TARGET": "1899"}, CHAT)).rejects
     assert "'Target' and 'TARGET' both read as 'target'" in reject.reason
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "Thanks!", "Great work, team! TERMINATE", "I agree.", "APPROVE", "done", "exit", "The task is complete.", "OK",
+        "TERMINATE TERMINATE", "==TERMINATE==", "\u2705 TERMINATE", "Well done!",
+        "The answer was given above. TERMINATE",
+    ],
+)  # fmt: skip
+def test_words_that_close_the_talk_after_a_marked_answer_are_no_answer(tmp_path, last):
+    imported = chat(tmp_path, USER, agent("I looked.\nFINAL ANSWER: 1871"), agent(""), agent(last))
+    assert imported.trajectories[0]["answer"] == "1871"
+    assert [row["text"][-4:] for row in imported.messages if row["is_outcome"]] == ["1871"]
+
+
+@pytest.mark.parametrize("last", ["No, it was 1899.", "1899", "FINAL ANSWER: 1899. TERMINATE", "Yes", "None of them"])
+def test_words_that_may_be_an_answer_are_one_after_a_marked_answer_too(tmp_path, last):
+    imported = chat(tmp_path, USER, agent("FINAL ANSWER: 1871"), agent(last))
+    assert imported.trajectories[0]["answer"] != "1871"
+
+
+def test_a_courtesy_is_the_answer_where_none_was_marked_before(tmp_path):
+    assert chat(tmp_path, USER, agent("1871"), agent("Thanks!")).trajectories[0]["answer"] == "Thanks!"
