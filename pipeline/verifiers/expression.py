@@ -71,6 +71,15 @@ _FUNCTIONS: dict[str, Callable[[Decimal], Decimal]] = {
 }
 
 
+_SIGNS: dict[str, Callable[[Decimal, Decimal], Decimal]] = {
+    **dict.fromkeys("×·*", ARITHMETIC.multiply),
+    **dict.fromkeys("/÷", ARITHMETIC.divide),
+    "mod": ARITHMETIC.remainder,
+}
+_ROOTS = {"square": 2, "cube": 3, "cubic": 3, "fourth": 4}
+_POWERS = {"squared": 2, "cubed": 3}
+
+
 class UnreadableError(ValueError):
     """Text that is no arithmetic."""
 
@@ -154,10 +163,10 @@ class Reader:
         value, plain = first.value, first.plain
         while True:
             sign, start = self.text(at), at + 1
-            if sign in ("×", "·", "*", "/", "÷"):
-                divide = sign in ("/", "÷")
+            if sign in _SIGNS:
+                combine = _SIGNS[sign]
             elif not self.gap(at) and self._continues(at):
-                divide, start = False, at
+                combine, start = ARITHMETIC.multiply, at
             else:
                 return Value(value, plain), at
             try:
@@ -165,7 +174,7 @@ class Reader:
             except UnreadableError:
                 return Value(value, plain), at
             try:
-                value = (ARITHMETIC.divide if divide else ARITHMETIC.multiply)(value, factor.value)
+                value = combine(value, factor.value)
             except decimal.DecimalException as error:
                 raise UnreadableError(str(error)) from error
             at, plain = behind, False
@@ -191,6 +200,11 @@ class Reader:
     def power(self, at: int, depth: int) -> tuple[Value, int]:
         """A base and its exponents, from the right: 10^10^10 is 10^(10^10)."""
         base, at = self.base(at, depth)
+        if base.plain and (worded := self._worded(at)):
+            try:
+                return Value(ARITHMETIC.power(base.value, worded[0])), worded[1]
+            except decimal.DecimalException as error:
+                raise UnreadableError(str(error)) from error
         if self.text(at) != "^" or self.gap(at):
             return base, at
         start = at + 1
@@ -201,6 +215,21 @@ class Reader:
             return Value(ARITHMETIC.power(base.value, value)), at
         except decimal.DecimalException as error:
             raise UnreadableError(str(error)) from error
+
+    def _worded(self, at: int) -> tuple[Decimal, int] | None:
+        """(an exponent in words, the place behind it): squared, cubed, to the power of 8, to the 8th power."""
+        word = self.text(at).lower()
+        if word in _POWERS:
+            return Decimal(_POWERS[word]), at + 1
+        at += word == "raised"
+        words = [self.text(place).lower() for place in range(at, at + 4)]
+        if words[:3] != ["to", "the", "power"]:
+            behind = at + 4
+            is_power = words[:2] == ["to", "the"] and words[3] == "power" and self.kind(at + 2) == "number"
+            return (literal(words[2]), behind) if is_power else None
+        at += 3 + (words[3] == "of")
+        sign, at = (-1, at + 1) if self.text(at) == "-" else (1, at)
+        return (literal(self.text(at)) * sign, at + 1) if self.kind(at) == "number" else None
 
     def base(self, at: int, depth: int) -> tuple[Value, int]:
         """A literal, a fraction, a root, a constant, a function, or an expression in brackets."""
@@ -223,8 +252,15 @@ class Reader:
                 return Value(PI), at + 1
             if name == "e" and self.text(at + 1) == "^":
                 return Value(ARITHMETIC.exp(Decimal(1))), at + 1
-            if name in _FUNCTIONS and (kind == "command" or self.text(at + 1) == "("):
+            if name in _FUNCTIONS and (kind == "command" or self.text(at + 1) == "(" or self.kind(at + 1) == "number"):
                 return self._function(name, at + 1, depth)
+            if name.startswith("log_") and name[4:].isdigit():
+                value, at = self.argument(at + 1, depth)
+                return Value(ARITHMETIC.divide(ARITHMETIC.log10(value.value), ARITHMETIC.log10(literal(name[4:])))), at
+            if name.lower() in _ROOTS and [self.text(at + 1).lower(), self.text(at + 2).lower()] == ["root", "of"]:
+                value, at = self.base(at + 3, depth + 1)
+                degree = ARITHMETIC.divide(Decimal(1), Decimal(_ROOTS[name.lower()]))
+                return Value(ARITHMETIC.power(value.value, degree)), at
         except (decimal.DecimalException, OverflowError) as error:
             raise UnreadableError(str(error)) from error
         raise UnreadableError(text)
