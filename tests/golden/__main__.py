@@ -42,7 +42,8 @@ def main() -> int:
         print(f"{GOLDEN}: {len(record)} steps, {sum(map(len, record.values()))} tables")
         return 0
     found = differences(json.loads(GOLDEN.read_text(encoding="utf-8")), record)
-    print("\n".join([*found[:SHOWN], *([f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else [])] or ["as it was"]))
+    more = [f"and {len(found) - SHOWN} more"] if len(found) > SHOWN else []
+    print("\n".join([*found[:SHOWN], *more] or ["as it was"]))
     return int(bool(found))
 
 

@@ -6,13 +6,15 @@ Left out are times, and the folder of the run is cut out of every text.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from itertools import groupby
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 import pyarrow as pa
@@ -25,8 +27,7 @@ TIMES = ("created",)
 """Columns that are another every time."""
 SHORT = 40
 """A value of at most so many characters stands in the golden file as it is."""
-TICKS = 2
-"""Characters that a row's value is told apart by, beside the digest of its whole column."""
+_RUN = re.compile(r"([A-Za-z]{2})(\d*)")
 
 Record = dict[str, dict[str, dict[str, Any]]]
 """By step and table: `columns` (name: type) and `rows` (lists of cells)."""
@@ -56,8 +57,8 @@ def _partition(path: Path, store: Path) -> dict[str, str]:
 def _rows(path: Path, store: Path) -> pa.Table:
     with pq.ParquetFile(path) as file:
         table = file.read()
-    columns = {name: pa.array([value] * len(table)).cast(pa.string()) for name, value in _partition(path, store).items()}
-    return pa.table(columns | {name: table[name] for name in table.column_names})
+    places = {name: pa.repeat(value, len(table)) for name, value in _partition(path, store).items()}
+    return pa.table(places | {name: table[name] for name in table.column_names})
 
 
 def _file(path: Path, store: Path) -> dict[str, str]:
@@ -81,11 +82,9 @@ def recorded(table: pa.Table | Sequence[Mapping[str, Any]], folder: Path, *, in_
 
 
 def _order(row: Sequence[Any]) -> list[tuple[bool, Any]]:
-    """Sorts numbers as numbers and nothing first."""
-    return [
-        (cell is not None, cell if isinstance(cell, int | float | str) else _text(cell)) if cell is not None else (False, 0)
-        for cell in row
-    ]
+    """Sorts numbers as numbers, and nothing first."""
+    simple = (cell if cell is None or isinstance(cell, int | float | str) else _text(cell) for cell in row)
+    return [(cell is not None, 0 if cell is None else cell) for cell in simple]
 
 
 def _cell(value: Any, folder: str) -> Any:
@@ -118,18 +117,23 @@ def condensed(record: Record) -> Record:
 
 
 def _condensed(table: Mapping[str, Any]) -> dict[str, Any]:
-    columns = {}
+    """A column is told as `type = value` where all rows are alike and short, else as `type | digest | ticks`.
+
+    A tick is two letters that a row's value is told apart by, a number after it how many rows in turn have it.
+    """
+    if not table["rows"]:
+        return {"rows": 0}
+    columns, first = {}, {}
     for place, (name, kind) in enumerate(table["columns"].items()):
         cells = [_text(row[place]) for row in table["rows"]]
-        same = len(set(cells)) == 1
-        ticks = "" if not cells else f"= {cells[0]}" if same and len(cells[0]) <= SHORT else "".join(map(_tick, cells))
-        columns[name] = " | ".join([kind, _digest(cells), ticks])
-    first = {}
-    for name, cell in zip(table["columns"], (table["rows"] or [[]])[0], strict=False):
-        text = _text(cell)
-        if len(text) <= SHORT and not columns[name].endswith(f"= {text}"):
-            first[name] = cell
-    return {"rows": len(table["rows"]), "columns": columns, "first": first}
+        short = len(cells[0]) <= SHORT
+        if short and len(set(cells)) == 1:
+            columns[name] = f"{kind} = {cells[0]}"
+            continue
+        columns[name] = f"{kind} | {_digest(cells)} | {_runs(map(_tick, cells))}"
+        if short:
+            first[name] = table["rows"][0][place]
+    return {"rows": len(table["rows"]), "columns": columns} | ({"first": first} if first else {})
 
 
 def _text(cell: Any) -> str:
@@ -141,7 +145,13 @@ def _hash(text: str) -> bytes:
 
 
 def _tick(text: str) -> str:
-    return base64.urlsafe_b64encode(_hash(text)).decode()[:TICKS]
+    first, second = divmod(int.from_bytes(_hash(text)[:4]) % len(ascii_letters) ** 2, len(ascii_letters))
+    return ascii_letters[first] + ascii_letters[second]
+
+
+def _runs(ticks: Iterable[str]) -> str:
+    counted = [(tick, sum(1 for _ in same)) for tick, same in groupby(ticks)]
+    return "".join(tick + (str(count) if count > 1 else "") for tick, count in counted)
 
 
 def _digest(cells: Sequence[str]) -> str:
@@ -168,27 +178,29 @@ def _differences(golden: Record, record: Record) -> Iterator[str]:
 
 def _of_table(old: Mapping[str, Any], table: Mapping[str, Any]) -> Iterator[str]:
     new = _condensed(table)
-    names = [*new["columns"], *(name for name in old["columns"] if name not in new["columns"])]
     counts = (old["rows"], new["rows"])
+    before, now = old.get("columns", {}), new.get("columns", {})
+    common = [name for name in now if name in before]
     if counts[0] != counts[1]:
-        places = [
-            _place(old["columns"][name], new["columns"][name], counts)
-            for name in names
-            if name in old["columns"] and name in new["columns"]
-        ]
-        row = min(places, default=0)
+        row = min((_place(before[name], now[name], counts) for name in common), default=0)
         yield f"{counts[1]} rows, there were {counts[0]}; first differing row {row}: {_shown(table, row)}"
-    for name in names:
-        if name not in old["columns"] or name not in new["columns"]:
-            yield f"column {name}: {'new' if name not in old['columns'] else 'gone'}"
-            continue
-        was, now = old["columns"][name], new["columns"][name]
-        if (kinds := (was.split(" | ")[0], now.split(" | ")[0]))[0] != kinds[1]:
+    if not all(counts):
+        return
+    yield from (f"column {name}: new" for name in now if name not in before)
+    yield from (f"column {name}: gone" for name in before if name not in now)
+    for name in common:
+        kinds = _kind(before[name]), _kind(now[name])
+        if kinds[0] != kinds[1]:
             yield f"column {name}: type {kinds[1]}, it was {kinds[0]}"
-        elif was != now and counts[0] == counts[1]:
-            row = _place(was, now, counts)
+        elif before[name] != now[name] and counts[0] == counts[1]:
+            row = _place(before[name], now[name], counts)
             cell = _text(table["rows"][row][list(table["columns"]).index(name)]) if row < counts[1] else "?"
-            yield f"column {name}: first differing row {row}: {_cut(cell)}{_before(old, name, row)}; {_shown(table, row)}"
+            was = f", it was {told}" if (told := _before(old, name, row)) else ""
+            yield f"column {name}: first differing row {row}: {_cut(cell)}{was}; {_shown(table, row)}"
+
+
+def _kind(column: str) -> str:
+    return column.split(" | ")[0].split(" = ")[0]
 
 
 def _place(was: str, now: str, counts: tuple[int, int]) -> int:
@@ -199,18 +211,17 @@ def _place(was: str, now: str, counts: tuple[int, int]) -> int:
 
 
 def _ticks(column: str, rows: int) -> list[str]:
-    ticks = column.split(" | ", 2)[2]
-    if ticks.startswith("= "):
-        return [_tick(ticks.removeprefix("= "))] * rows
-    return [ticks[at : at + TICKS] for at in range(0, len(ticks), TICKS)]
+    if " = " in column and " | " not in column.split(" = ")[0]:
+        return [_tick(column.split(" = ", 1)[1])] * rows
+    runs = _RUN.findall(column.rsplit(" | ", 1)[1])
+    return [tick for tick, count in runs for _ in range(int(count or 1))]
 
 
 def _before(old: Mapping[str, Any], name: str, row: int) -> str:
     """The value that was there, where the golden file still tells."""
-    same = old["columns"][name].split(" | ", 2)[2]
-    if same.startswith("= "):
-        return f", it was {same.removeprefix('= ')}"
-    return f", it was {_text(old['first'][name])}" if row == 0 and name in old["first"] else ""
+    if " | " not in (column := old["columns"][name]).split(" = ")[0]:
+        return column.split(" = ", 1)[1]
+    return _text(old["first"][name]) if row == 0 and name in old.get("first", {}) else ""
 
 
 def _shown(table: Mapping[str, Any], row: int) -> str:

@@ -43,7 +43,7 @@ def stand_ins() -> Iterator[None]:
     engine = SeededEngine()
     with ExitStack() as stack:
         for stage in ("common", "sample", "annotate", "bench", "failures"):
-            stack.enter_context(mock.patch(f"pipeline.stages.{stage}.engine_for", lambda model, root: engine))
+            stack.enter_context(mock.patch(f"pipeline.stages.{stage}.engine_for", return_value=engine))
         stack.enter_context(mock.patch("pipeline.stages.train.launch", _launch))
         yield
 
@@ -143,9 +143,7 @@ def exported(folder: Path, toml: str, *sets: str, runs: Sequence[str] = ()) -> M
     config = _configured(folder, toml, *sets)
     place = folder / "exports" / "-".join(runs or [config.run_id])
     manifest = export.run(dict.fromkeys(runs or [config.run_id], config), place)
-    sets_made: Made = {
-        str(file.relative_to(place)): pq.read_table(file) for file in sorted(place.rglob("*.parquet"))
-    }
+    sets_made: Made = {str(file.relative_to(place)): pq.read_table(file) for file in sorted(place.rglob("*.parquet"))}
     return sets_made | {"manifest": [{"provenance": manifest["provenance"], "report": manifest["report"]}]}
 
 
@@ -194,7 +192,7 @@ def viewed(folder: Path, toml: str) -> Made:
     """The views that SQL offers over the store, one table each."""
     root = _configured(folder, toml).store_root
     names = [row["name"] for row in query(root, "SHOW TABLES").to_pylist()]
-    return {name: query(root, f'SELECT * FROM "{name}"') for name in names if name not in TABLES}
+    return {name: query(root, f'SELECT * FROM "{name}" ORDER BY ALL') for name in names if name not in TABLES}
 
 
 def problems(folder: Path, toml: str) -> Made:

@@ -14,6 +14,8 @@ SLIP = 4
 """One turn in so many goes wrong."""
 LENGTHY = 9
 """One report in so many is longer than a turn may be."""
+TWICE = 3
+"""Once in so many the planner asks again before it answers."""
 
 
 class SeededEngine(ScriptedEngine):
@@ -27,11 +29,11 @@ class SeededEngine(ScriptedEngine):
 def speak(prompt: str, seed: int) -> str:
     """The next message. Where the answer is begun already, the rest of it."""
     begun = prompt.rstrip().endswith("answer:")
-    text = _turn(prompt, int(seed % SLIP == 0), seed % LENGTHY == 0)
+    text = _turn(prompt, int(seed % SLIP == 0), seed % LENGTHY == 0, seed % TWICE == 0)
     return text.removeprefix("answer: ") if begun else text
 
 
-def _turn(prompt: str, slip: int, lengthy: bool) -> str:
+def _turn(prompt: str, slip: int, lengthy: bool, twice: bool) -> str:
     if "<system>I read<" in prompt:
         found = re.findall(r"result: (.*?)<", prompt)
         asked = re.findall(r"ask right: (\w+)", prompt)
@@ -43,9 +45,11 @@ def _turn(prompt: str, slip: int, lengthy: bool) -> str:
         return _report(prompt, slip) or (f"calc: {asked[-1]}" if asked else "calc: one and one")
     if "<system>I lead<" in prompt:
         reports = re.findall(r"left: It is (\d+)", prompt)
+        place, first, second = _question(prompt)
+        if len(reports) == 1 and twice:
+            return f"ask left: {first}+{second}"
         if reports:
             return f"answer: {int(reports[-1]) + slip}"
-        place, first, second = _question(prompt)
         return f"ask left: {first}+{second + slip}\nask right: {place}"
     return _short(prompt, slip)
 

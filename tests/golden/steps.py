@@ -52,9 +52,12 @@ def _plans() -> Iterator[tuple[str, Step]]:
 def _pair() -> Iterator[tuple[str, Step]]:
     """A planner and two workers: sampled, its failures blamed, its successes spoilt."""
     yield "pair: sample", _verb(road.sampled, "pair")
-    yield "pair: blame by monte_carlo", _verb(road.blamed, "pair")
-    yield "pair: blame by value_drop", _verb(road.blamed, "pair", "failures.localizer=value_drop")
-    yield "pair: blame by learned", _verb(road.blamed, "pair", "failures.localizer=learned", "failures.limit=2")
+    yield "pair: blame by monte_carlo", _verb(road.blamed, "pair", "failures.limit=2")
+    yield (
+        "pair: blame by value_drop",
+        _verb(road.blamed, "pair", "failures.localizer=value_drop", "failures.contrast=false"),
+    )
+    yield "pair: blame by learned", _verb(road.blamed, "pair", "failures.localizer=learned", "failures.limit=1")
     yield "pair: inject", _verb(road.injected, "pair")
 
 
@@ -63,30 +66,49 @@ def _games() -> Iterator[tuple[str, Step]]:
     every = "annotate.on=all"
     yield "pair: credit by likelihood", _verb(road.credited, "pair", every)
     yield "pair: credit by regenerate", _verb(road.credited, "pair", "annotate.value=regenerate", "annotate.samples=2")
-    yield "pair: credit by replay", _verb(road.credited, "pair", "annotate.value=replay", "annotate.samples=2")
+    yield (
+        "pair: credit by replay",
+        _verb(road.credited, "pair", "annotate.value=replay", "annotate.samples=2", "annotate.limit=2"),
+    )
     yield "pair: credit with masking drop", _verb(road.credited, "pair", every, "annotate.masking=drop")
     yield "pair: credit with the answerer a player", _verb(road.credited, "pair", "annotate.answerer=player")
     yield "pair: credit of messages", _verb(road.credited, "pair", "annotate.players=messages", "annotate.cue=so:")
-    yield "pair: credit of messages, sampled", _verb(
-        road.credited, "pair", "annotate.players=messages", "annotate.cue=thus:", "annotate.budget=40"
+    yield (
+        "pair: credit of messages, sampled",
+        _verb(road.credited, "pair", "annotate.players=messages", "annotate.cue=thus:", "annotate.budget=40"),
     )
     yield "pair: credit of messages, regenerated", _verb(
         road.credited, "pair", "annotate.players=messages", "annotate.value=regenerate", "annotate.samples=1",
         "annotate.cue=answer: it is", "annotate.limit=1",
     )  # fmt: skip
     for number, name in enumerate(("exact", "quadrature", "permutation", "loo")):
-        yield f"pair: credit estimated by {name}", _verb(
-            road.credited, "pair", f"annotate.estimator={name}", f"annotate.cue=answer {number}:", "annotate.limit=3"
+        yield (
+            f"pair: credit estimated by {name}",
+            _verb(
+                road.credited,
+                "pair",
+                f"annotate.estimator={name}",
+                f"annotate.cue=answer {number}:",
+                "annotate.limit=3",
+            ),
         )
     yield "pair: credit estimated by quadrature, messages", _verb(
         road.credited, "pair", "annotate.estimator=quadrature", "annotate.players=messages", "annotate.cue=answer 5:",
         "annotate.limit=2", "annotate.budget=20",
     )  # fmt: skip
-    yield "pair: credit within tokens", _verb(
-        road.credited, "pair", "annotate.estimator=permutation", "annotate.cue=answer 6:", "annotate.token_budget=1500"
+    yield (
+        "pair: credit within tokens",
+        _verb(
+            road.credited,
+            "pair",
+            "annotate.estimator=permutation",
+            "annotate.cue=answer 6:",
+            "annotate.token_budget=1500",
+        ),
     )
-    yield "pair: credit by another estimator than before", _verb(
-        road.credited, "pair", "annotate.estimator=exact", "annotate.cue=answer 2:"
+    yield (
+        "pair: credit by another estimator than before",
+        _verb(road.credited, "pair", "annotate.estimator=exact", "annotate.cue=answer 2:"),
     )
     yield "pair: audit", _verb(road.audited, "pair")
 
@@ -113,8 +135,9 @@ def _training() -> Iterator[tuple[str, Step]]:
     yield "pair: advantages with a reference policy", _advantages("grpo", "train.beta=0.1")
     yield "thinkers: advantages by dr_mas", _verb(road.advantaged, "thinkers", "advantages.method=dr_mas")
     yield "pair: train grpo", _verb(road.trained, "pair", "grpo")
-    yield "pair: train grpo on part", _verb(
-        road.trained, "pair", "grpo", "advantages.method=rloo", "train.limit=4", "train.epochs=2"
+    yield (
+        "pair: train grpo on part",
+        _verb(road.trained, "pair", "grpo", "advantages.method=rloo", "train.limit=4", "train.epochs=2"),
     )
     yield "pair: train dpo", _verb(road.trained, "pair", "dpo", "train.margin=true")
     yield "pair: export", _verb(road.exported, "pair")
@@ -137,8 +160,9 @@ def _logs() -> Iterator[tuple[str, Step]]:
 def _evaluations() -> Iterator[tuple[str, Step]]:
     who = partial(road.evaluated, toml="logs", format="who-and-when", path="who", folds=2)
     yield "evaluate who-and-when", partial(who, second="labels.json")
-    yield "evaluate who-and-when, cross-validated and blind", partial(
-        who, cross_validate=True, without_reference=True, seed=3
+    yield (
+        "evaluate who-and-when, cross-validated and blind",
+        partial(who, cross_validate=True, without_reference=True, seed=3),
     )
     yield "evaluate who-and-when by the judge", partial(who, names=("generative_judge",))
     solutions = partial(road.evaluated, toml="logs", format="process-bench", path="solutions.jsonl", folds=2)
