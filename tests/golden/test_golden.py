@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,9 +37,13 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
         command = [sys.executable, str(HERE), "--record", str(folder / "record.json")]
         env = {**os.environ, **conditions, "TMPDIR": str(folder)}
         playing.append((folder, subprocess.Popen(command, cwd=folder, env=env, stderr=subprocess.PIPE, text=True)))
-    for _, process in playing:
-        _, told = process.communicate()
-        assert process.returncode == 0, told
+    try:
+        for _, process in playing:
+            _, told = process.communicate()
+            assert process.returncode == 0, told
+    finally:
+        for _, process in playing:
+            process.kill()
     return [json.loads((folder / "record.json").read_text(encoding="utf-8")) for folder, _ in playing]
 
 
@@ -62,6 +67,12 @@ def test_what_is_recorded_is_whole_and_says_something(records: list[Record]):
     assert [name for name, rows in tables.items() if not rows] == []
     runs = records[0]["runs verify"]["made/runs"]
     assert {json.dumps(row[list(runs["columns"]).index("problems")]) for row in runs["rows"]} == {"[]"}
+
+
+def test_one_file_alone_knows_where_the_stages_are():
+    ours = r"^\s*(?:from|import) (?:pipeline|schemas|flows|apportion)\b"
+    knowing = [path.name for path in HERE.glob("*.py") if re.search(ours, path.read_text("utf-8"), re.MULTILINE)]
+    assert knowing == ["road.py"]
 
 
 TABLE = {"columns": {"row_id": "string", "value": "double"}, "rows": [["a", 1.0], ["b", 2.0], ["c", 3.0]]}
