@@ -155,7 +155,8 @@ def _say_success(console: Console, config: Config, run: str) -> None:
     _show(
         console,
         config,
-        f"SELECT team, n, successes, rate, ci_low, ci_high FROM success WHERE run_id = '{run}' ORDER BY origin",
+        f"SELECT team, n, successes, rate, ci_low, ci_high FROM success WHERE run_id = '{run}' "
+        "AND origin IN ('sampled', 'solo') ORDER BY origin",
     )
     rates = {row["origin"]: row["rate"] for row in _ask(config, f"FROM success WHERE run_id = '{run}'")}
     team, solo = rates["sampled"], rates.get("solo")
