@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -24,6 +24,7 @@ from pipeline.cli_common import (
     configured,
     printed,
     say,
+    tell_rejects,
 )
 from pipeline.cli_runs import runs_app
 
@@ -63,7 +64,7 @@ def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False
 
     resolved = configured(config, sets)
     planned = plan(resolved)
-    _tell_rejects(planned.rejects)
+    tell_rejects(planned.rejects, stored=not dry_run)
     to_sample(planned)
     if dry_run:
         for note in _too_long(planned):
@@ -97,7 +98,7 @@ def import_(
     from pipeline.stages.ready import to_import
 
     planned = plan(configured(config, sets), format, path)
-    _tell_rejects(planned.read.rejects)
+    tell_rejects(planned.read.rejects, stored=not dry_run)
     to_import(planned)
     counts = (
         f"{len(planned.read.trajectories)} trajectories, {len(planned.read.messages)} messages, "
@@ -290,13 +291,6 @@ def _set_aside(config: Config, run: str, spec: str) -> None:
         say(f"set aside: {count} x {reason}")
     if len(found) > _REASONS:
         say(f"set aside: {sum(n for _, n in found[_REASONS:])} x for other reasons, all in the table rejects")
-
-
-def _tell_rejects(rejects: Any) -> None:
-    for reject in rejects[:5]:
-        say(f"set aside: {reject.source}:{reject.line}: {reject.reason}")
-    if len(rejects) > 5:
-        say(f"set aside: {len(rejects) - 5} more rows, all in the table rejects")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,8 @@ def say_planned(plan: FailurePlan, run: str) -> None:
     )
     if total["unlike"]:
         say(f"run {run}: in {total['unlike']:,} of them no step will be named: they are unlike what learned comes from")
-    _say_worth({shard.kind for shard in plan.shards if shard.imported or shard.kind == "learned"})
+    if total["failures"]:
+        _say_worth({shard.kind for shard in plan.shards if shard.imported or shard.kind == "learned"})
 
 
 def show(config: Config, plan: FailurePlan, run: str) -> None:

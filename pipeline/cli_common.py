@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from pipeline.config import Config
     from pipeline.store import RunInfo
+    from pipeline.tasks.task import Reject
+
+_REASONS = 5
+"""Kinds of reasons that are told line by line."""
 
 
 class Format(StrEnum):
@@ -102,6 +107,23 @@ def _held_out(info: RunInfo) -> bool:
 
 def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def tell_rejects(rejects: Sequence[Reject], *, stored: bool) -> None:
+    """Say which rows are set aside: the first of each kind of reason, with how many are like it, then the others.
+
+    `stored`: they stand in the table rejects, as after a run and not in a dry one.
+    """
+    alike: dict[str, list[Reject]] = {}
+    for reject in rejects:
+        alike.setdefault(re.sub(r"\d+", "0", reject.reason), []).append(reject)
+    kinds = list(alike.values())
+    for first, *others in kinds[:_REASONS]:
+        more = f" (and {len(others):,} more like it)" if others else ""
+        say(f"set aside: {first.source}:{first.line}: {first.reason}{more}")
+    rest = sum(map(len, kinds[_REASONS:]))
+    if rest:
+        say(f"set aside: {rest:,} more for other reasons{', all in the table rejects' if stored else ''}")
 
 
 def printed(config: Config, query: str, format: Format) -> None:

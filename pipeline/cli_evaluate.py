@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli_common import As, ConfigFile, DryRun, Format, Sets, configured, rendered, say
+from pipeline.cli_common import As, ConfigFile, DryRun, Format, Sets, configured, rendered, say, tell_rejects
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.stages.evaluate import Annotator, Choices, Read, Report
-    from pipeline.tasks.task import Reject
 
 evaluate_app = typer.Typer(help="Hold localizers against labelled logs.", no_args_is_help=True)
 
@@ -61,7 +60,7 @@ def who_and_when(
     annotator = None
     if second is not None:
         annotator, rejects = stage.second_annotator(second, logs)
-        _tell(rejects)
+        tell_rejects(rejects, stored=False)
     choices = _choices(localizer, anew, folds, blind, seed)
     if dry_run:
         _foretell(resolved, logs, choices, out)
@@ -90,7 +89,7 @@ def agentrx(
     resolved = configured(config, sets)
     read = _read("who-and-when", logs)
     annotator, rejects = stage.second_annotator(path, read, "AgentRx annotator")
-    _tell(rejects)
+    tell_rejects(rejects, stored=False)
     own = {case.case_id: case.label for case in read.cases if case.label is not None}
     other = stage.Annotator("Who&When annotator", own)
     choices = _choices(localizer, anew, folds, blind, seed)
@@ -137,7 +136,9 @@ def _read(format: str, path: Path) -> Read:
     from pipeline.stages import evaluate as stage
 
     logs = stage.read(format, path)
-    _tell(logs.rejects)
+    tell_rejects(logs.rejects, stored=False)
+    for note in logs.notes:
+        say(f"note: {note}")
     return logs
 
 
@@ -228,13 +229,6 @@ def _foretell(
     context = Context(config, plant)
     for line in foretell(context, logs.cases, choices, solutions=solutions, held_to=held_to, out=out):
         say(line)
-
-
-def _tell(rejects: Sequence[Reject]) -> None:
-    for reject in rejects[:5]:
-        say(f"set aside: {reject.source}:{reject.line}: {reject.reason}")
-    if len(rejects) > 5:
-        say(f"set aside: {len(rejects) - 5} more")
 
 
 def _show(report: Report, figures: Sequence[str], compared: str, format: Format, out: Path | None) -> None:

@@ -99,7 +99,9 @@ def export(
     for file in manifest["files"]:
         if "rows" in file:
             say(f"{folder / file['path']}: {file['rows']} rows")
-    say(f'read it: datasets.load_dataset("{folder}", "preference"); what to mind: {folder / "README.md"}')
+    first = next((file["config"] for file in manifest["files"] if "rows" in file), None)
+    if first:
+        say(f'read it: datasets.load_dataset("{folder}", "{first}"); what to mind: {folder / "README.md"}')
 
 
 def loop(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) -> None:

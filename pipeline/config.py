@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import tomllib
 from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from pipeline import paths
+from pipeline.config_layers import merged, parse_override, read_team, read_toml
 from pipeline.config_words import explain
 from pipeline.errors import UserError
 from pipeline.ids import MAX_NAME, digest
@@ -99,17 +98,6 @@ class TasksConfig(_Section):
     verifier_options: dict[str, Any] = {}
     """Keyword arguments of the verifier. f1: `threshold` (0.5); number: `relative` and `absolute` tolerance; math:
     `cpu_seconds` (10)."""
-
-    @model_validator(mode="after")
-    def _without_idle_options(self) -> TasksConfig:
-        """Refuse options that would be accepted and have no effect."""
-        if self.options and not self.source:
-            names = ", ".join(self.options)
-            raise ValueError(
-                f"tasks.options ({names}) are for tasks.source, which is not set: they would have no effect; "
-                f"set a verifier's with tasks.verifier_options.{next(iter(self.options))}=..."
-            )
-        return self
 
 
 class ToolConfig(_Section):
@@ -360,68 +348,33 @@ def load_config(
     Raises UserError with the field's name.
     """
     values: dict[str, Any] = deepcopy(base or {}) if root is None else paths.from_store(base or {}, root)
-    layers = [_read_toml(paths.locate(str(file)))] if file is not None else []
+    read = [read_toml(paths.locate(str(file)))] if file is not None else []
     # A team file is a whole team, so single keys of it are set after it, in whichever order they are given.
     ordered = sorted(overrides, key=lambda override: not override.startswith("team.file="))
-    for layer in (*layers, *map(_parse_override, ordered)):
+    layers = [*read, *map(parse_override, ordered)]
+    for layer in layers:
         team = layer.get("team")
         if isinstance(team, dict) and "file" in team:
             values.pop("team", None)
             rest = {key: value for key, value in team.items() if key != "file"}
-            layer["team"] = _merge(_read_team(team["file"]), rest)
+            layer["team"] = merged(read_team(team["file"]), rest)
         if "written" in layer:
             raise UserError("config: unknown key 'written'")
-        _merge(values, layer)
+        merged(values, layer)
     paths.settle(values)
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise UserError(explain(error, Config)) from None
+    if any(isinstance(layer.get("tasks"), dict) and layer["tasks"].get("options") for layer in layers):
+        _refuse_idle_options(config.tasks)
+    return config
 
 
-def _read_team(path: Any) -> dict[str, Any]:
-    file = paths.locate(path if isinstance(path, str) else str(path))
-    team: dict[str, Any] = paths.from_file({"team": _toml(file)}, file)["team"]
-    return team
-
-
-def _read_toml(file: Path) -> dict[str, Any]:
-    return paths.from_file(_toml(file), file)
-
-
-def _toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        beside = {near.name: near for near in file.parent.glob("*.toml")}
-        shipped = {near.name: near.relative_to(paths.PACKAGE) for near in paths.SHIPPED.rglob("*.toml")}
-        near = difflib.get_close_matches(file.name, beside, 1) or difflib.get_close_matches(file.name, shipped, 1, 0.85)
-        hint = f"; did you mean {(shipped | beside)[near[0]]}?" if near else ""
-        raise UserError(f"{file}: no such file{hint}") from None
-    except ValueError as error:  # also bytes that are no text, and a number of thousands of digits
-        raise UserError(f"{file}: not valid TOML: {error}") from None
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}") from None
-
-
-def _parse_override(override: str) -> dict[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise UserError(f"--set {override!r}: write it as section.key=value")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except ValueError:
-        value = text
-    nested: Any = value
-    for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return dict(nested)
-
-
-def _merge(into: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            into[key] = _merge(dict(into[key]), value)
-        else:
-            into[key] = value
-    return into
+def _refuse_idle_options(tasks: TasksConfig) -> None:
+    """Refuse options that would be accepted and have no effect. A manifest of an earlier version may hold some."""
+    if not tasks.source:
+        raise UserError(
+            f"config: tasks.options ({', '.join(tasks.options)}) are for tasks.source, which is not set: they would "
+            f"have no effect; set a verifier's with tasks.verifier_options.{next(iter(tasks.options))}=..."
+        )

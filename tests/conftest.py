@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
 from roads import ROOT, Road, small_config
 
 from pipeline.quiet import hush
 
 hush(ROOT / "data")
+
+# A slow or shared machine must not fail a test that is right.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -337,3 +337,12 @@ def test_a_verifiers_settings_are_part_of_what_rows_depend_on():
     assert set_to.tasks.verifier_options == {"threshold": 0.9}
     assert set_to.run_id != load_config(None, ("tasks.verifier=f1",)).run_id
     assert "verifier_options" not in load_config().sampling()["tasks"]
+
+
+def test_a_manifest_of_an_earlier_version_opens_with_options_that_never_had_an_effect(tmp_path: Path):
+    stored = load_config(None, ("tasks.path=a.jsonl",)).to_store()
+    stored["tasks"]["options"] = {"threshold": 0.9}
+    opened = load_config(None, ("annotate.on=all",), stored, tmp_path)
+    assert opened.tasks.options == {"threshold": 0.9}
+    with pytest.raises(UserError, match="have no effect"):
+        load_config(None, ("tasks.options.threshold=0.8",), stored, tmp_path)

@@ -185,6 +185,7 @@ def test_annotate_says_why_there_is_no_game(shell: Shell, imported: Any):
     assert "not asked for: 1 x failed (annotate.on = successes)" in lines
     assert "not asked for: 1 x without a verdict (annotate.on = successes)" in lines
     assert "not asked for: 3 x beyond annotate.limit = 1" in shell(*options, "--set", "annotate.limit=1")
+    assert any("guessing gets 7.2 %" in line for line in lines)
     assert shell.tree() == before
 
 
@@ -309,3 +310,27 @@ def test_what_stands_is_not_done_again(shell: Shell, imported: Any, monkeypatch:
             stage.run_shard(planned, one)
     lines = shell("annotate", "--run", "c", "--dry-run")
     assert lines[-1] == "all that is asked for stands: nothing would be done"
+
+
+def test_rows_set_aside_are_told_by_kind_and_no_table_is_promised_where_none_is_written(shell: Shell):
+    good = {"messages": [{"role": "user", "content": "Q?"}, {"role": "assistant", "name": "a", "content": "x"}]}
+    bad = [{"role": "user", "content": "Q?"}]
+    kinds = [{"messages": bad}] * 3 + [{"question": 1}, [], 7, {"chosen": bad, "rejected": bad}]
+    kinds += [good | {"success": "perhaps"}, good | {"reward": 7}, good]
+    (shell.folder / "f.jsonl").write_text("\n".join(map(json.dumps, kinds)))
+    told = [line for line in shell("import", "messages", "f.jsonl", "--dry-run") if line.startswith("set aside")]
+    assert told[0] == "set aside: f.jsonl:1: no assistant message (and 2 more like it)"
+    assert [line.split(":")[2] for line in told[:-1]] == ["1", "4", "5", "6", "7"]
+    assert told[-1] == "set aside: 2 more for other reasons"
+    told = [line for line in shell("import", "messages", "f.jsonl") if line.startswith("set aside")]
+    assert told[-1] == "set aside: 2 more for other reasons, all in the table rejects"
+
+
+def test_failures_beyond_the_limit_are_told_and_without_failures_no_localizer_is_praised(shell: Shell, imported: Any):
+    imported(*(said(n, answer="1871", success=False) for n in (2, 3, 4)))
+    lines = shell("annotate", "--run", "c", "--dry-run", "--set", "failures.limit=1")
+    assert "run c: 1 failures to look at, 3 prefixes, at most 0 continuations" in lines
+    assert "not looked at: 2 x beyond failures.limit = 1" in lines
+    shell("runs", "remove", "c")
+    imported(said(2, answer="1871", success=True))
+    assert not any("guessing gets" in line for line in shell("annotate", "--run", "c", "--dry-run"))

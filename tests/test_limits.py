@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from flows.common import light
 from pipeline.errors import UserError, WorkError
@@ -126,13 +127,11 @@ def test_a_tool_that_never_comes_back_ends_its_conversation_alone(monkeypatch: p
 
 
 def test_a_trainer_that_says_nothing_any_more_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    script = 'import time; print(\'{"step": 1, "of": 2}\', flush=True); time.sleep(600)'
+    script = "import time; time.sleep(600)"
     monkeypatch.setattr(job, "_command", lambda file, processes: [sys.executable, "-c", script])
-    seen: list[tuple[int, int]] = []
     asked = job.Job("grpo", "m", "d", str(tmp_path / "o"), "l")
     with pytest.raises(WorkError, match=r"the trainer does nothing any more \(silent for 1 s\) and was ended"):
-        job.launch(asked, lambda done, of: seen.append((done, of)), silence=1.0)
-    assert seen == [(1, 2)]
+        job.launch(asked, silence=1.0)
 
 
 def test_a_trainer_that_closes_its_output_and_stays_is_ended(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -143,3 +142,7 @@ def test_a_trainer_that_closes_its_output_and_stays_is_ended(monkeypatch: pytest
     with pytest.raises(WorkError, match="does nothing any more"):
         job.launch(job.Job("grpo", "m", "d", str(tmp_path / "o"), "l"))
     assert time.monotonic() - begin < 600
+
+
+def test_no_property_test_has_a_deadline_that_a_busy_machine_would_miss():
+    assert settings.default.deadline is None

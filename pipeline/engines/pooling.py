@@ -23,6 +23,7 @@ from pipeline.child import end_with_parent, ending, last_words
 from pipeline.engines.plan import Ids
 from pipeline.engines.vllm import start
 from pipeline.errors import UserError, WorkError
+from pipeline.models import without_pattern
 
 Floats = NDArray[np.float64]
 _USER_ERROR = 2
@@ -48,10 +49,11 @@ class TokenClassifier:
         """One array a prompt, in order: (tokens, labels). UserError where vLLM cannot load the checkpoint."""
         if not prompts:
             return []
+        options = {**asdict(self), "model": str(without_pattern(Path(self.model)))}
         ends = np.cumsum([len(prompt) for prompt in prompts])[:-1]
         with tempfile.TemporaryDirectory(prefix="apportion-pooling-") as name, open(f"{name}/stderr", "w+") as errors:
             folder = Path(name)
-            (folder / "options.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
+            (folder / "options.json").write_text(json.dumps(options), encoding="utf-8")
             np.savez(folder / "prompts.npz", ids=np.concatenate([np.array(p, np.int64) for p in prompts]), ends=ends)
             try:
                 code = subprocess.run(

@@ -9,14 +9,20 @@ _THOUGHT = re.compile(r"<(think|thinking)>.*?(?:</\1>|\Z)", re.S | re.I)
 _THOUGHT_END = re.compile(r"</(?:think|thinking)>", re.I)
 
 _PLAIN = (
-    r"TERMINATED?|(?:CAMEL[ _-])?TASK[ _-](?:IS[ _-])?(?:COMPLETED?|DONE|FINISHED)|(?:END|TERMINATE)[ _-](?:OF[ _-])?"
-    r"(?:CONVERSATION|CHAT|DISCUSSION)|(?:CONVERSATION|CHAT)[ _-](?:ENDED|COMPLETED?|OVER|TERMINATED)"
+    r"TERMINATED?|(?:(?:CAMEL|THE)[ _-])?TASK[ _-](?:(?:IS|WAS|HAS BEEN)[ _-])?(?:COMPLETED?|DONE|FINISHED)|"
+    r"(?:END|TERMINATE)[ _-](?:OF[ _-])?(?:CONVERSATION|CHAT|DISCUSSION)|"
+    r"(?:CONVERSATION|CHAT)[ _-](?:ENDED|COMPLETED?|OVER|TERMINATED)"
 )
 _SHORT = r"DONE|FINISH(?:ED)?|STOP|END|EXIT|COMPLETED?"
-_FRAME = r"[\s*_`'\"~<>\[\](){}#|!.:;,/-]*"
-_WHOLE = re.compile(rf"{_FRAME}(?:{_PLAIN}){_FRAME}", re.I)
+_FRAME = r"[\W_]*"
+_WHOLE = re.compile(rf"{_FRAME}(?:(?:{_PLAIN}){_FRAME})+", re.I)
 _WHOLE_SHORT = re.compile(rf"{_FRAME}(?:{_SHORT}){_FRAME}")  # in capitals only: "stop" may well be an answer
 _FAREWELL = re.compile(rf"{_FRAME}(?:{_SHORT}|QUIT|BYE|GOODBYE){_FRAME}", re.I)
+_POLITE = (
+    r"QUIT|BYE|GOODBYE|THANKS|THANK YOU|(?:YOU ARE|YOU'RE) WELCOME|OK|OKAY|(?:I )?AGREED?|APPROVED?|CORRECT|CONFIRMED|"
+    r"VERIFIED|NICE|PERFECT|EXCELLENT|WELL DONE|(?:GREAT|GOOD)(?: JOB| WORK)?|TEAM|(?:SO|VERY) MUCH"
+)
+_COURTESY = re.compile(rf"{_FRAME}(?:(?:{_PLAIN}|{_SHORT}|{_POLITE})(?!\w){_FRAME})+", re.I)
 _TRAILING = re.compile(r"(?<![\w-])[*_`'\"<\[(#]*(?:TERMINATE|(?:CAMEL_)?TASK_(?:COMPLETED?|DONE))[*_`'\">\])#.!\s]*\Z")
 
 
@@ -28,6 +34,14 @@ def is_sign_off(text: str) -> bool:
 def is_farewell(text: str) -> bool:
     """Does a user's message say nothing but that the talk is over? Nobody looks for an answer there: "exit" will do."""
     return is_sign_off(text) or bool(_FAREWELL.fullmatch(text))
+
+
+def is_closing(text: str) -> bool:
+    """Does `text` add nothing to an answer that was marked before: a courtesy, an approval, or any words that end with
+    a sign-off and mark no answer of their own?"""
+    if _FINAL_ANSWER.search(text):
+        return False
+    return bool(_COURTESY.fullmatch(text)) or without_sign_off(text) != text.rstrip()
 
 
 def without_sign_off(text: str) -> str:

@@ -12,6 +12,7 @@ from pipeline.importers.text import BadRecordError, as_text, brief, load_json
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
 _NAMES = ("name", "tool_name", "toolName", "tool", "function")
 _ARGUMENTS = ("arguments", "args", "input", "parameters", "tool_input")
+_RESULTS = ("result", "output", "response", "return_value", "observation")
 _WRAPPERS = ("function", "functionCall", "function_call", "toolUse", "tool_use", "tool_call", "toolInvocation")
 
 
@@ -22,6 +23,8 @@ class Call:
     id: str | None
     name: str
     arguments: str
+    result: str | None = None
+    """What the tool gave back, where it stands beside the call."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,10 @@ def result_ids(fields: Mapping[str, Any]) -> tuple[str, ...]:
 def read_calls(place: str, value: Any) -> tuple[Call, ...]:
     """The calls of a message: a list, one object, or either as JSON text. Raises BadRecordError."""
     if isinstance(value, str):
-        value = load_json(value) if value.strip() else []
+        try:
+            value = load_json(value) if value.strip() else []
+        except BadRecordError as error:
+            raise BadRecordError(f"{place}: a tool call is text, but {error}") from error
     listed = [value] if isinstance(value, dict) and value else value or []
     if not isinstance(listed, list):
         raise BadRecordError(f"{place}: `tool_calls` is no list")
@@ -123,7 +129,9 @@ def read_call(place: str, value: Any) -> Call:
     given = first(value, _ARGUMENTS) if given is None else given
     arguments = "" if given is None else given if isinstance(given, str) else as_text(given)
     identity = text_id(first(value, _IDS))
-    return Call(text_id(first(inner, _IDS)) if identity is None else identity, name.strip(), arguments)
+    given = next((one for fields in (value, inner) if (one := first(fields, _RESULTS)) is not None), None)
+    result = given if given is None or isinstance(given, str) else as_text(given)
+    return Call(text_id(first(inner, _IDS)) if identity is None else identity, name.strip(), arguments, result)
 
 
 def call_block(call: Call) -> str:

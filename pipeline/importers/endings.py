@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.importers.notes import Remark
-from pipeline.importers.text import BadRecordError, brief, load_json
+from pipeline.importers.text import BadRecordError, brief, holds
+from pipeline.tasks.columns import ALIAS_COLUMNS, REFERENCE_COLUMNS, BadRowError, cell
+from pipeline.tasks.values import references_in
 
 REFERENCES = (
     "references", "ground_truth", "reference", "ground_truths", "target", "targets", "expected_answer", "expected",
@@ -16,39 +18,38 @@ REFERENCES = (
     "answers", "reward_model",
 )  # fmt: skip
 OWN = "answer"
-"""The right answer where nothing else is there to be it; beside one of `REFERENCES` the answer that was given."""
+"""The right answer where nothing else is there to be it; beside a reference the answer that was given."""
 OUTCOMES = ("outcome", "reward")
-SUCCESSES = ("success", "is_success", "successful", "is_correct", "correct", "passed", "solved", "resolved")
+SUCCESSES = (
+    "success", "is_success", "successful", "is_successful", "succeeded", "task_success", "is_correct", "correct",
+    "passed", "solved", "is_solved", "resolved", "is_resolved",
+)  # fmt: skip
 SCORES = "scores"
 
-_PERHAPS = ("label", "solution", "correct", "final_answer")
+_PERHAPS = ("label", "solution", "correct", "final_answer", "expected_output")
 """Texts beside a lone `answer` that may as well be the right one."""
-_INSIDE = ("ground_truth", "target", "value", "text", "answer", "answers")
-"""Where an object holds the answer, as in {"target": ["1871"]}."""
-_TRUTH = {True: ["yes", "true"], False: ["no", "false"]}
-"""A boolean as a model would write it."""
+_OTHERS = tuple(
+    name for name in REFERENCE_COLUMNS if name not in (*REFERENCES, *_PERHAPS, OWN, "labels", "metadata.answer")
+)
+"""Further names that task files use, asked where none of `REFERENCES` is there; those one level down come last."""
+_NAMES = tuple(name for name in _OTHERS if "." not in name)
+_DOTTED = (*(name for name in _OTHERS if "." in name), "metadata.target")
 _ALWAYS = {"references", "ground_truth", "target"}
 """Keys whose value must be an answer; the others are read where it is one."""
 _TRUE = {
-    "true",
-    "yes",
-    "success",
-    "successful",
-    "succeeded",
-    "correct",
-    "pass",
-    "passed",
-    "solved",
-    "resolved",
-    "1",
-    "1.0",
-}
+    "true", "t", "yes", "y", "success", "successful", "succeeded", "correct", "pass", "passed", "solved", "resolved",
+    "1", "1.0",
+}  # fmt: skip
 _FALSE = {
-    "false", "no", "failure", "fail", "failed", "unsuccessful", "incorrect", "wrong", "unsolved", "unresolved", "0",
-    "0.0",
+    "false", "f", "no", "n", "failure", "fail", "failed", "unsuccessful", "incorrect", "wrong", "unsolved",
+    "unresolved", "0", "0.0",
 }  # fmt: skip
 _CONTRARY = "set aside, since reward and success contradict each other"
 _RESCALED = "rewards outside [0, 1] stand in `labels`, and the outcome is 1 or 0 as `success` says"
+
+
+KEYS = (*REFERENCES, *_NAMES, *_PERHAPS, *ALIAS_COLUMNS, OWN, *OUTCOMES, *SUCCESSES, SCORES)
+"""Every key that is asked for here."""
 
 
 @dataclass(frozen=True)
@@ -78,20 +79,24 @@ def answer_key(fields: Mapping[str, Any]) -> Key:
 
     Raises BadRecordError for what is no answer, and where two keys name answers that have none in common.
     """
-    found = {key: texts for key in REFERENCES if (texts := _texts(fields, key, strict=key in _ALWAYS))}
-    own = _texts(fields, OWN, strict=not found) or []
+    found = next((held for names in (REFERENCES, _NAMES, _DOTTED) if (held := _held(fields, names))), {})
+    own = _texts(fields, OWN) or []
     if not found:
         for key in _PERHAPS if own else ():
             other = fields.get(key)
             if isinstance(other, str) and other.strip() and _verdict(other) is None and other.strip() not in own:
                 raise _ambiguous(OWN, own, key, [other.strip()])
-        return Key(tuple(own), None, (OWN,) if own else (), sole=bool(own))
+        if holds(fields.get(OWN)) and not own:
+            raise _unreadable(fields, OWN)
+        more, used = _aliases(fields, own)
+        return Key((*own, *more), None, (OWN, *used) if own else (), sole=bool(own))
     first, *rest = found
     for key in rest:
         if {text.casefold() for text in found[first]}.isdisjoint(text.casefold() for text in found[key]):
             raise _ambiguous(first, found[first], key, found[key])
     merged = dict.fromkeys(text for texts in found.values() for text in texts)
-    return Key(tuple(merged), own[0] if len(own) == 1 else None, (*found, *((OWN,) if own else ())))
+    more, used = _aliases(fields, [*merged])
+    return Key((*merged, *more), own[0] if len(own) == 1 else None, (*found, *used, *((OWN,) if own else ())))
 
 
 def _ambiguous(one: str, here: Sequence[str], other: str, there: Sequence[str]) -> BadRecordError:
@@ -109,7 +114,7 @@ def ending(fields: Mapping[str, Any]) -> Ending:
     success, told = _success(fields)
     if success is None and (scored := _scored(fields.get(SCORES))) is not None:
         success, told = scored, (SCORES,)
-    rewards = {key: _number(key, fields[key]) for key in OUTCOMES if fields.get(key) is not None}
+    rewards = {key: _reward(key, fields[key]) for key in OUTCOMES if fields.get(key) is not None}
     if success is not None:
         rewards = {key: value for key, value in rewards.items() if not math.isnan(value)}
     if not rewards:
@@ -140,35 +145,46 @@ def ending(fields: Mapping[str, Any]) -> Ending:
     return Ending(float(success), success, used, outcome, (Remark(_RESCALED),))
 
 
-def _texts(fields: Mapping[str, Any], key: str, *, strict: bool) -> list[str] | None:
-    """A value as answers; None where it is missing, or where it is none and the key need not hold one."""
-    value = fields.get(key)
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        value = next((value[inner] for inner in _INSIDE if value.get(inner) is not None), value)
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        value = _listed(value)
-    values = [
-        text for one in (value if isinstance(value, list) else [value])
-        for text in (_TRUTH[one] if isinstance(one, bool) else [one])
-    ]  # fmt: skip
-    if any(not isinstance(one, str | int | float) for one in values):
-        if strict:
-            raise BadRecordError(f"`{key}` holds something that is neither text nor a number; write it as text")
-        return None
-    # 4.0 and 4 are one reference, as in task files.
-    plain = (int(one) if isinstance(one, float) and one.is_integer() else one for one in values)
-    return list(dict.fromkeys(text for one in plain if (text := str(one).strip())))
+def _held(fields: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[str]]:
+    """The references under those of `names` that hold any. Raises BadRecordError for a value that must be one."""
+    found = {}
+    for name in names:
+        texts = _texts(fields, name)
+        if texts:
+            found[name] = texts
+        elif name in _ALWAYS and holds(fields.get(name)) and not _is_nan(fields[name]):
+            raise _unreadable(fields, name)
+    return found
 
 
-def _listed(text: str) -> Any:
-    """A list that a column holds as JSON text; the text itself where it is something else in brackets."""
+def _texts(fields: Mapping[str, Any], name: str) -> list[str] | None:
+    """A value as references, as task files are read; None where it is missing."""
     try:
-        value = load_json(text)
-    except BadRecordError:
-        return text
-    return value if isinstance(value, list) and value and all(isinstance(one, str) for one in value) else text
+        there = cell(fields, name)
+    except BadRowError as error:
+        raise BadRecordError(str(error)) from error
+    return None if there is None else references_in(there[1], name)[0]
+
+
+def _aliases(fields: Mapping[str, Any], references: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(further right answers that columns of aliases add, those columns)."""
+    more: list[str] = []
+    used = []
+    for name in ALIAS_COLUMNS if references else ():
+        texts = [] if name in (*REFERENCES, *_NAMES) else _texts(fields, name) or []
+        more += [text for text in texts if text not in (*references, *more)]
+        used += [name] if texts else []
+    return more, used
+
+
+def _unreadable(fields: Mapping[str, Any], name: str) -> BadRecordError:
+    inside = references_in(fields[name], name)[1]
+    keys = f" (its keys: {', '.join(map(brief, inside))})" if inside else ""
+    return BadRecordError(f"`{name}` holds something that is no answer{keys}; write it as text, or as its `target`")
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
 
 
 def _some(texts: Sequence[str]) -> str:
@@ -179,7 +195,7 @@ def _success(fields: Mapping[str, Any]) -> tuple[bool | None, tuple[str, ...]]:
     verdicts: dict[str, bool] = {}
     for key in SUCCESSES:
         value = fields.get(key)
-        if value is None or (isinstance(value, float) and math.isnan(value)):
+        if value is None or _is_nan(value):
             continue
         verdict = _verdict(value)
         if verdict is not None:
@@ -208,7 +224,10 @@ def _scored(scores: Any) -> bool | None:
     return verdicts.pop() if len(verdicts) == 1 else None
 
 
-def _number(key: str, value: Any) -> float:
+def _reward(key: str, value: Any) -> float:
+    verdict = _verdict(value)
+    if verdict is not None:  # "success" is one as well as 1
+        return float(verdict)
     try:
         return float(value)
     except (TypeError, ValueError, OverflowError) as error:

@@ -147,16 +147,21 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _values(file: Path, name: str, head: bytes) -> Iterator[Entry]:
-    """Line by line where the first line is JSON and more follow; else the whole text at once."""
+    """Line by line where the first line is JSON and more follow; else the whole text at once.
+
+    A record separator before each document (RFC 7464) counts as white space.
+    """
     with closing(_opened(file, head)) as stream:
-        lines = ((number, raw) for number, raw in enumerate(stream, start=1) if raw.strip(b" \t\r\n\xef\xbb\xbf"))
+        lines = ((number, raw) for number, raw in enumerate(stream, start=1) if raw.strip(b" \t\r\n\x1e\xef\xbb\xbf"))
         first = next(lines, None)
         if first is None:
             return
         entry = _line(file, name, *first)
         second = next(lines, None)
-        if second is None:
-            yield entry if entry.problem else Entry(file, name, entry.line, entry.raw, entry.value, alone=True)
+        if second is None and entry.problem is not None:
+            yield from _whole(file, name, [first])
+        elif second is None:
+            yield Entry(file, name, entry.line, entry.raw, entry.value, alone=True)
         elif entry.problem is None:
             yield entry
             yield _line(file, name, *second)
@@ -174,7 +179,7 @@ def _opened(file: Path, head: bytes) -> io.BufferedReader:
 def _line(file: Path, name: str, number: int, raw: bytes) -> Entry:
     text = printable(raw[:_SHOWN].rstrip(b"\r\n"))
     try:
-        return Entry(file, name, number, text, load_json(decode(raw)))
+        return Entry(file, name, number, text, load_json(decode(raw.lstrip(b"\x1e"))))
     except BadRecordError as error:
         return Entry(file, name, number, text, problem=str(error))
 
@@ -188,7 +193,9 @@ def _whole(file: Path, name: str, lines: list[tuple[int, bytes]]) -> Iterator[En
         values.extend(_documents(decode(raw)))
     except BadRecordError as error:
         problem = str(error)
-        if sum(line[:1] in (b"{", b"[") and len(line.strip()) > 1 for _, line in lines) * 2 > len(lines):
+        if len(lines) > 1 and sum(line[:1] in (b"{", b"[") and len(line.strip()) > 1 for _, line in lines) * 2 > len(
+            lines
+        ):
             yield from (_line(file, name, number, line) for number, line in lines)
             return
     alone = len(values) == 1 and problem is None
@@ -210,7 +217,7 @@ def _documents(text: str) -> Iterator[Any]:
 
 
 def _blank(text: str, at: int) -> int:
-    match = re.compile(r"[ \t\r\n]*").match(text, at)
+    match = re.compile(r"[ \t\r\n\x1e]*").match(text, at)
     return match.end() if match else at
 
 

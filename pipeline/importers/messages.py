@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.answers import is_farewell, is_sign_off, stated_answer
+from pipeline.importers.answers import is_closing, is_farewell, is_sign_off, marked_answer, stated_answer
 from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
 from pipeline.importers.calls import Ledger, Made, Result, call_block
 from pipeline.importers.endings import Ending, Key, answer_key, ending
 from pipeline.importers.files import Entry, entries, listing, shown
-from pipeline.importers.shapes import Chat, chats
+from pipeline.importers.notes import NOT_READ
+from pipeline.importers.shapes import QUESTIONS, Chat, chats
 from pipeline.importers.speakers import UNNAMED, settle
 from pipeline.importers.speech import Said, is_message, read_message
 from pipeline.importers.text import brief, holds, without_nul
@@ -25,9 +26,6 @@ from pipeline.tasks.task import make_task
 
 FORMAT = "messages"
 _EXPECTED = 'one conversation a line, as {"messages": [{"role": ..., "content": ...}, ...]}'
-_QUESTIONS = ("problem", "query", "task", "input", "instruction", "prompt")
-"""Where the question may stand if neither `question` nor a user asks it."""
-_NOT_READ = "keys that are not read"
 _MARKED = "parts that are no plain text stand as marks"
 _ORPHANS = "tool results without a call go to the agent who spoke before"
 _NULS = "NUL characters are replaced by \N{REPLACEMENT CHARACTER}"
@@ -128,7 +126,7 @@ def _log(place: str, chat: Chat) -> Log:
     _check_sole(key, end, answer)
     turns = [replace(row.turn, is_outcome=index == at) for index, row in enumerate(rows)]
     used = {*key.used, *end.used, "id", "question"}
-    remarks += [Remark(brief(name), "conversation", _NOT_READ) for name, value in rest.items()
+    remarks += [Remark(brief(name), "conversation", NOT_READ) for name, value in rest.items()
                 if name not in used and holds(value)]  # fmt: skip
     return Log(
         record=place if rest.get("id") is None else f"id:{rest['id']}",
@@ -147,8 +145,8 @@ def _remarks(said: Sequence[Said], chat: Chat, rest: Mapping[str, Any]) -> Itera
     """What of the messages is not in the rows, or only by its mark."""
     for one in said:
         yield from (Remark(f"[{mark}]", "part", _MARKED) for mark in one.content.marks)
-        yield from (Remark(key, "message", _NOT_READ) for key in one.unread)
-    yield from (Remark(key, "conversation", _NOT_READ) for key in chat.outer)
+        yield from (Remark(key, "message", NOT_READ) for key in one.unread)
+    yield from (Remark(key, "conversation", NOT_READ) for key in chat.outer)
     skipped = len(chat.messages) - len(said)
     yield from [Remark("items that say nothing, such as streamed pieces of a message, are left out", "item")] * skipped
 
@@ -238,7 +236,7 @@ def _with_task(fields: Mapping[str, Any], rows: list[_Row]) -> tuple[str, list[_
         None,
     )
     if question is None and asked is None:
-        question = next((v for key in _QUESTIONS if isinstance(v := fields.get(key), str) and v.strip()), None)
+        question = next((v for key in QUESTIONS if isinstance(v := fields.get(key), str) and v.strip()), None)
     if question is not None and (asked is None or rows[asked].turn.text.strip() != question.strip()):
         return question, [_Row(Turn(agent="user", role="user", kind="task", text=question)), *rows]
     if asked is None:
@@ -260,8 +258,23 @@ def _answer(rows: Sequence[_Row], references: Sequence[str]) -> tuple[int | None
             continue
         if row.turn.kind != "message" or row.turn.role != "assistant" or row.calls or not row.spoken.strip():
             return None, None
+        if (marked := _marked_before(rows[: index + 1])) is not None:
+            return marked, marked_answer(rows[marked].spoken)
         return index, stated_answer(row.spoken) if not right & {row.spoken.strip().casefold()} else row.spoken.strip()
     return None, None
+
+
+def _marked_before(rows: Sequence[_Row]) -> int | None:
+    """Place of the marked answer (FINAL ANSWER: ...) after which agents said nothing but words that close the talk."""
+    for index in range(len(rows) - 1, -1, -1):
+        row = rows[index]
+        if row.turn.kind != "message" or row.turn.role != "assistant" or row.calls:
+            return None
+        if marked_answer(row.spoken):
+            return index
+        if row.spoken.strip() and not is_closing(row.spoken):
+            return None
+    return None
 
 
 def _check_sole(key: Key, end: Ending, answer: str | None) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.importers.files import READ, Listing
 
+NOT_READ = "keys that are not read"
+"""Group of the remarks on keys that no column holds."""
 _MOST = 100
 _INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff"
 
@@ -46,8 +49,9 @@ def passed_over_line(listing: Listing) -> str:
 
 
 def folded(name: str) -> str:
-    """A name without case and spaces: two agents with the same one are hard to tell apart."""
-    return "".join(name.split()).casefold()
+    """A name without case, spaces and invisible characters: two agents with the same one are hard to tell apart."""
+    plain = unicodedata.normalize("NFKC", name).translate(dict.fromkeys(map(ord, _INVISIBLE)))
+    return "".join(plain.split()).casefold()
 
 
 def trimmed(name: str) -> str:

@@ -77,8 +77,8 @@ def mark(kind: str) -> Content:
 
 
 def _part(place: str, part: Any) -> Content:
-    if isinstance(part, str):
-        return Content(part, without_thoughts(part))
+    if part is None or isinstance(part, str):
+        return read_content(place, part)
     if not isinstance(part, dict):
         raise BadRecordError(f"{place}: a part of its content is neither text nor an object")
     kind = part.get("type") or part.get("block_type") or part.get("kind")
@@ -102,16 +102,24 @@ def _part(place: str, part: Any) -> Content:
 
 
 def _text(part: Mapping[str, Any]) -> str | None:
-    """The text of a part, be it in `text`, `value` or `content`, or one level down; None without any."""
-    for key in _TEXTS:
+    """The text of a part, be it in `text`, `value`, `content` or under its own kind, or one level down; else None."""
+    for key in (*_TEXTS, *_own_kind(part)):
         value = part.get(key)
         if isinstance(value, dict):
             value = first(value, _TEXTS)
         if isinstance(value, str):
             return value
+        if isinstance(value, bool | int | float):
+            return as_text(value)
         if isinstance(value, list) and all(isinstance(item, str | dict) for item in value):
             return _flat(value)
     return None
+
+
+def _own_kind(part: Mapping[str, Any]) -> tuple[str, ...]:
+    """The key that is called as the part's type: {"type": "code", "code": ...}."""
+    kind = part.get("type")
+    return (kind,) if isinstance(kind, str) and isinstance(part.get(kind), str) else ()
 
 
 def _flat(value: Any) -> str:

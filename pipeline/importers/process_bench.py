@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.importers.answers import marked_answer
-from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Turn
+from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
 from pipeline.importers.files import entries, listing
-from pipeline.importers.text import without_nul
+from pipeline.importers.notes import NOT_READ
+from pipeline.importers.text import brief, holds, opened, without_nul
 from pipeline.tasks.task import make_task
 
 FORMAT = "process-bench"
 SOLVER = "solver"
 """The one agent of every solution."""
 
+_READ = ("id", "generator", "problem", "steps", "label", "final_answer_correct")
 _EXPECTED = 'one solution a line, as {"id", "problem", "steps": [...], "label", "final_answer_correct"}'
 
 
@@ -48,7 +50,7 @@ def _log(record: Any) -> Log:
     if not isinstance(record, dict):
         raise BadRecordError("the line holds no JSON object")
     identity, problem = _text(record, "id"), _text(record, "problem").strip()
-    steps = record.get("steps")
+    steps = opened(record.get("steps"))
     if not isinstance(steps, list) or not steps:
         raise BadRecordError("`steps` is missing or empty")
     if not all(isinstance(step, str) for step in steps):
@@ -79,6 +81,9 @@ def _log(record: Any) -> Log:
         success=correct,
         answer=marked_answer(steps[-1]) or steps[-1].strip() or None,
         labels=_labels(record, subset, len(steps)),
+        remarks=[
+            Remark(brief(key), "solution", NOT_READ) for key, v in record.items() if key not in _READ and holds(v)
+        ],
     )
 
 

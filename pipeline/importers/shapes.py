@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.importers.endings import KEYS
 from pipeline.importers.speech import is_message
-from pipeline.importers.text import BadRecordError, brief, holds, load_json
+from pipeline.importers.text import BadRecordError, brief, holds, opened
+from pipeline.tasks.columns import fold
 
 CHATS = (
     "messages", "chat_history", "conversation", "conversations", "history", "dialogue", "dialog", "turns", "transcript",
@@ -18,6 +20,11 @@ _COMPLETIONS = ("completion", "response", "output", "choices", "generation")
 _INSTRUCTIONS = ("system", "system_prompt", "instructions")
 _INNER = ("messages", "input", "output", "choices", "message", "contents")
 _SHOWN_KEYS = 20
+QUESTIONS = ("problem", "query", "task", "input", "instruction", "prompt")
+"""Where the question may stand if neither `question` nor a user asks it."""
+_KNOWN = {
+    fold(key): key for key in (*KEYS, *CHATS, *_PROMPTS, *_COMPLETIONS, *_INSTRUCTIONS, *QUESTIONS, "id", "question")
+}
 
 
 @dataclass(frozen=True)
@@ -43,17 +50,19 @@ def chats(value: Any) -> list[Chat | BadRecordError]:
         return _of_list(value)
     if not isinstance(value, dict):
         raise BadRecordError(f"neither an object nor a list of messages, but {type(value).__name__}")
+    value = _spelled(value)
     if foreign := likely(value, certain=True):
         raise BadRecordError(f"{foreign}; {_keys(value)}")
     found = _of_record(value)
     if found is not None:
         return [found]
-    lists = {key: wrapped for key, inner in value.items() if (wrapped := _conversations(inner))}
+    lists = {key: wrapped for key, inner in value.items() if (wrapped := _conversations(opened(inner)))}
     if len(lists) == 1:
         ((key, wrapped),) = lists.items()
         outer = tuple(brief(k) for k, v in value.items() if k != key and holds(v))
         return [_with_outer(one, outer if i == 0 else ()) for i, one in enumerate(wrapped)]
-    inner = {key: one for key, one in value.items() if isinstance(one, dict) and _of_record(one) is not None}
+    held = {key: opened(one) for key, one in value.items()}
+    inner = {key: one for key, one in held.items() if isinstance(one, dict) and _of_record(one) is not None}
     if len(inner) == 1:
         ((key, record),) = inner.items()
         found = _of_record({**{k: v for k, v in value.items() if k != key}, **record})
@@ -65,6 +74,13 @@ def chats(value: Any) -> list[Chat | BadRecordError]:
             f"more than one conversation, under {', '.join(map(brief, several))}: one record each, please"
         )
     raise BadRecordError(f"no messages: {likely(value) or 'no conversation under any usual key'}; {_keys(value)}")
+
+
+def _spelled(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its keys as they are known, where only case, hyphens or underscores differ ("groundTruth")."""
+    known = {key: _KNOWN.get(fold(key), key) if isinstance(key, str) else key for key in record}
+    names = list(known.values())
+    return {key if known[key] in record or names.count(known[key]) > 1 else known[key]: v for key, v in record.items()}
 
 
 def likely(value: Any, *, certain: bool = False) -> str:
@@ -157,11 +173,9 @@ def _of_record(fields: Mapping[str, Any]) -> Chat | None:
 
 def _list_of(value: Any) -> list[Any]:
     """A list of messages, also as JSON text; empty where `value` is something else."""
-    if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = load_json(value)
-        except BadRecordError:
-            return []
+    value = opened(value)
+    if isinstance(value, list):
+        value = [opened(item) for item in value]
     return value if isinstance(value, list) and any(is_message(item) for item in value) else []
 
 
@@ -169,6 +183,9 @@ def _half(value: Any, role: str) -> list[Any]:
     """The messages of a prompt (`role` user) or a completion (assistant): text, messages, a request or a response."""
     if listed := _list_of(value):
         return listed
+    inner = opened(value) if isinstance(value, str) else None
+    if isinstance(inner, dict) and (is_message(inner) or any(_list_of(inner.get(key)) for key in _INNER)):
+        return _half(inner, role)
     if isinstance(value, str) and value.strip():
         return [{"role": role, "content": value}]
     if isinstance(value, list) and len(value) == 1:

@@ -28,10 +28,12 @@ NAMES = ("name", "agent", "agent_name", "sender", "source", "speaker", "author")
 _CONTENTS = ("content", "value", "text", "parts", "blocks", "message")
 _RECIPIENTS = ("recipient", "receiver")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+_CALL_KEYS = ("tool_calls", "toolCalls", "tool_call", "toolCall", "function_call", "functionCall", "invalid_tool_calls")
+_RESPONSES = ("tool_responses", "tool_results", "toolResults")
+_GIVEN = ("content", "output", "result", "response", "text")
 _TAKEN = {
-    "role", "from", "type", "data", "kwargs", "lc", "tool_calls", "toolCalls", "function_call", "invalid_tool_calls",
-    "tool_call_id", "tool_call_ids", "call_id", "toolCallId", "tool_responses", "output", "refusal",
-    "images", "is_error", *_CONTENTS, *_RECIPIENTS, *_THOUGHTS,
+    "role", "from", "type", "data", "kwargs", "lc", *_CALL_KEYS, *_RESPONSES, "tool_call_id", "tool_call_ids",
+    "call_id", "toolCallId", "output", "refusal", "images", "is_error", *_CONTENTS, *_RECIPIENTS, *_THOUGHTS,
 }  # fmt: skip
 _ORIGINS = {*ROLES, "input", "generate", "operator", "cache"}
 """Values of `source` and the like that say where a message comes from, not who speaks."""
@@ -99,11 +101,11 @@ def read_message(index: int, message: Any) -> Said | None:
         return item
     role = _role(place, fields)
     name, key = _name(place, fields, role)
-    content = _content(place, fields)
+    content = _content(place, fields, role)
     calls = _calls(place, fields, content)
     if str(first(fields, ("role", "from"))).strip().lower() in _CALLERS and (written := _written_calls(place, content)):
         content, calls = Content(), written
-    results = _results(fields, content) if role == "tool" else content.results
+    results = _results(fields, content) if role == "tool" else (*content.results, *_beside(calls))
     if content.empty and not calls and not results and first(fields, (*_CONTENTS, "images")) is None:
         raise BadRecordError(
             f"{place} has no content and no tool calls; its keys: {', '.join(map(brief, list(message)[:15]))}"
@@ -175,9 +177,11 @@ def _name(place: str, fields: Mapping[str, Any], role: str | None) -> tuple[str 
     return None, ""
 
 
-def _content(place: str, fields: Mapping[str, Any]) -> Content:
-    """The content with what stands beside it: a thought, pictures, a refusal."""
+def _content(place: str, fields: Mapping[str, Any], role: str | None) -> Content:
+    """The content with what stands beside it: a thought, pictures, a refusal. A tool may give back a bare number."""
     value = first(fields, _CONTENTS)
+    if role == "tool":
+        value = _plain(value)
     parts = [read_content(place, value)]
     for key in _THOUGHTS:
         text = fields.get(key)
@@ -200,7 +204,7 @@ def _calls(place: str, fields: Mapping[str, Any], content: Content) -> tuple[Cal
     sources = [fields] if not isinstance(extra, dict) else [fields, extra]
     listed = content.calls
     for source in sources:
-        for key in ("tool_calls", "toolCalls", "function_call", "invalid_tool_calls"):
+        for key in _CALL_KEYS:
             if source is extra and listed:
                 break
             fresh = read_calls(place, source[key]) if source.get(key) else ()
@@ -227,12 +231,20 @@ def _results(fields: Mapping[str, Any], content: Content) -> tuple[Result, ...]:
     """What a tool's message brings back: its parts, AutoGen's `tool_responses`, or the whole of it."""
     if content.results:
         return content.results
-    responses = fields.get("tool_responses")
+    responses = first(fields, _RESPONSES)
     if isinstance(responses, list) and responses and all(isinstance(one, dict) for one in responses):
-        return tuple(Result(result_ids(one), None, read_content("", one.get("content")).text) for one in responses)
+        return tuple(
+            Result(result_ids(one), text_id(one.get("name")), read_content("", first(one, _GIVEN)).text)
+            for one in responses
+        )
     name = fields.get("name")
     text = content.text or read_content("", fields.get("output")).text
     return (Result(result_ids(fields), name.strip() if isinstance(name, str) else None, text),)
+
+
+def _beside(calls: tuple[Call, ...]) -> tuple[Result, ...]:
+    """The results that stand in the calls themselves."""
+    return tuple(Result((call.id,) if call.id else (), call.name, call.result) for call in calls if call.result)
 
 
 def _item(place: str, index: int, fields: Mapping[str, Any]) -> Said | None:

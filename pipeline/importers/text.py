@@ -44,6 +44,17 @@ def holds(value: Any) -> bool:
     return bool(value.strip()) if isinstance(value, str) else value not in (None, [], {})
 
 
+def opened(value: Any) -> Any:
+    """The list or object in a JSON text, as columns of Parquet and CSV hold them; anything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            found = load_json(value)
+        except BadRecordError:
+            return value
+        return found if isinstance(found, list | dict) else value
+    return value
+
+
 def parse_json(text: str) -> Any:
     """The JSON value in `text`. Raises BadRecordError if it is not JSON or holds what UTF-8 cannot write."""
     value = load_json(text)

@@ -7,20 +7,24 @@ give the speaker in `name`, the hand-crafted Magentic-One team in `role`, as "Or
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.importers.answers import is_sign_off, marked_answer
 from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
 from pipeline.importers.files import entries, listing
-from pipeline.importers.notes import folded
-from pipeline.importers.text import without_nul
+from pipeline.importers.notes import NOT_READ, folded
+from pipeline.importers.text import brief, holds, opened, without_nul
 from pipeline.tasks.task import make_task
 
 FORMAT = "who-and-when"
 _EXPECTED = 'JSON files with "question", "ground_truth", "history" and the labels'
 _ADDRESSED = re.compile(r"(?P<agent>.*\S)\s*\((?P<note>->\s*(?P<recipient>.*\S)|[^()]*)\s*\)\s*", re.S)
+_READ = {
+    "question", "ground_truth", "history", "system_prompt", "mistake_agent", "mistake_step", "mistake_reason",
+    "is_correct", "is_corrected", "question_ID", "level",
+}  # fmt: skip
 _GHOST = "mistake_agent speaks nowhere in its log, so no step of that agent can be found"
 
 
@@ -53,7 +57,7 @@ def _log(name: str, record: Any) -> Log:
     if record.get("is_correct") is True:
         raise BadRecordError("`is_correct` is true, but this format holds failed runs only")
     question, truth = _text(record, "question"), _text(record, "ground_truth")
-    history = record.get("history")
+    history = opened(record.get("history"))
     if not isinstance(history, list) or not history:
         raise BadRecordError("`history` is missing or empty")
     if not all(isinstance(item, dict) for item in history):
@@ -85,7 +89,7 @@ def _log(name: str, record: Any) -> Log:
         success=False,
         answer=answer,
         labels=labels,
-        remarks=_ghosts(name, labels["mistake_agent"], turns),
+        remarks=(*_ghosts(name, labels["mistake_agent"], turns), *_unread(record)),
     )
 
 
@@ -97,7 +101,7 @@ def _text(record: dict[str, Any], key: str, place: str = "", *, may_be_empty: bo
 
 
 def _system_turns(record: dict[str, Any]) -> list[Turn]:
-    prompts = record.get("system_prompt", {})
+    prompts = opened(record.get("system_prompt") or {})
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise BadRecordError("`system_prompt` is no object of agent and text")
     return [Turn(agent=agent, role="system", kind="system", text=text) for agent, text in prompts.items()]
@@ -134,6 +138,11 @@ def _ghosts(name: str, blamed: str, turns: Sequence[Turn]) -> tuple[Remark, ...]
     near = [speaker for speaker in speakers if folded(speaker) == folded(blamed)]
     who = f"only {near[0]!r} does" if near else f"there speak {', '.join(speakers)}"
     return (Remark(f"{name} names {blamed!r}, {who}", "log", _GHOST),)
+
+
+def _unread(record: Mapping[str, Any]) -> list[Remark]:
+    """A remark for every key that no column holds."""
+    return [Remark(brief(key), "log", NOT_READ) for key, value in record.items() if key not in _READ and holds(value)]
 
 
 def _labels(record: dict[str, Any], half: str, steps: int) -> dict[str, Any]:

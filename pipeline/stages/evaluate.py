@@ -35,11 +35,13 @@ F1_FIGURES = ("F1", "wrong", "correct")
 
 @dataclass(frozen=True)
 class Read:
-    """Logs as cases; `runs` holds the `question_ID` of those that have one, by case_id."""
+    """Logs as cases; `runs` holds the `question_ID` of those that have one, by case_id. `notes`: what a reader of the
+    import must know, a line each."""
 
     cases: tuple[Case, ...]
     rejects: tuple[Reject, ...]
     runs: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def read(format: str, path: Path) -> Read:
         named = json.loads(trajectory.get("labels") or "{}").get("question_ID")
         if named is not None:
             runs[case.case_id] = str(named)
-    return Read(tuple(cases), tuple(imported.rejects), runs)
+    return Read(tuple(cases), tuple(imported.rejects), runs, tuple(imported.notes))
 
 
 def second_annotator(path: Path, logs: Read, name: str = "second annotator") -> tuple[Annotator, tuple[Reject, ...]]:

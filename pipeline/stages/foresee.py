@@ -143,6 +143,10 @@ def failure_notes(plan: FailurePlan, tokenizer: Any) -> list[str]:
                 reasons.append("without a verdict: not known to have failed")
             elif not log.trajectory["success"] and not log.turns:
                 reasons.append("no agent spoke")
+    limit = plan.config.failures.limit
+    for source in sorted(sources):
+        beyond = 0 if limit is None else len(failures_of(plan, source).logs) - limit
+        reasons += [f"beyond failures.limit = {limit}"] * beyond
     for shard in plan.pending:
         if shard.kind == value_drop.NAME:
             logs = wanted_of(plan, shard, failures_of(plan, shard.source))

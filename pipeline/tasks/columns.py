@@ -5,6 +5,7 @@ Data sets call the same thing by many names, in any case, with or without unders
 
 from __future__ import annotations
 
+import ast
 import datetime
 import decimal
 import json
@@ -30,7 +31,7 @@ REFERENCE_COLUMNS = (
     "short_answers", "short_answer", "answer_text", "answers_spans", "possible_answers", "accepted_answers",
     "acceptable_answers", "reward_model.ground_truth", "reward_model.answer", "reward_spec.ground_truth",
     "extra_info.ground_truth", "extra_info.answer", "info.ground_truth", "info.answer", "metadata.ground_truth",
-    "metadata.answer", "solution", "label", "labels",
+    "metadata.answer", "answer_key", "gt", "true_answer", "truth", "solution", "label", "labels",
 )  # fmt: skip
 """Names of the right answer, the likeliest first; a dot leads one level down."""
 
@@ -100,6 +101,12 @@ def answer_of(columns: Mapping[str, Any], names: Sequence[str]) -> Answer:
     reason = unanswerable(columns)
     if reason:
         raise BadRowError(reason)
+    if len(names) > 1 and all(_path(columns, name) for name in ("steps", "label", "final_answer_correct")):
+        names = tuple(name for name in names if name != "label")
+        if not any((path := _path(columns, name)) and not _is_empty(_at(columns, path)) for name in names):
+            raise BadRowError(
+                "no answer: a solution of ProcessBench, whose 'label' is its first wrong step; `import` reads it"
+            )
     path = _filled(columns, names, "answer")
     where, value = ".".join(path), _at(columns, path)
     references, unread = references_in(value, where)
@@ -119,6 +126,15 @@ def answer_of(columns: Mapping[str, Any], names: Sequence[str]) -> Answer:
         if len(found) == 1 and not spare(value, more):
             used.append(found[0])
     return Answer(references, tuple(used))
+
+
+def cell(columns: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], Any] | None:
+    """The path and the value of the column `name`, as names of columns are read; None where it is not there.
+
+    Raises BadRowError where two columns read as it.
+    """
+    path = _path(columns, name)
+    return None if path is None else (path, _at(columns, path))
 
 
 def unanswerable(columns: Mapping[str, Any]) -> str | None:
@@ -243,41 +259,59 @@ def _chosen(columns: Mapping[str, Any], references: Sequence[str]) -> bool:
 
 
 def _chat(value: Any) -> Any:
-    """`value`, or the list of messages that it holds: in a JSON text, as one message, or under `messages`."""
+    """`value`, or the list of messages that it holds: in a JSON text or as Python prints it, as one message, under
+    `messages`, or as the only item of a list."""
     found = value
-    if isinstance(value, str) and value.lstrip().startswith(("[{", "[ {", "[\n", '{"')):
+    if isinstance(value, str) and re.match(r"\s*(?:\[\s*)*\{", value):
         try:
             found = json.loads(value)
         except (ValueError, RecursionError):
-            return value
+            found = _python(value)
     if isinstance(found, dict):
         found = found["messages"] if isinstance(found.get("messages"), list) else [found]
+    if isinstance(found, list) and len(found) == 1 and isinstance(found[0], list):
+        found = found[0]
     is_chat = isinstance(found, list) and bool(found) and all(map(_is_message, found))
     return found if is_chat else value
 
 
+def _python(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
+
+
 def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and (
-        isinstance(value.get("role"), str) or (isinstance(value.get("from"), str) and "value" in value)
-    )
+    return isinstance(value, dict) and bool(_role(value)) and any(key in value for key in ("content", "value", "data"))
+
+
+def _role(message: Mapping[str, Any]) -> str:
+    """Who speaks: in `role`, in ShareGPT's `from`, or in the type of LangChain ("human", "HumanMessage")."""
+    named = next((message[key] for key in ("role", "from", "type") if isinstance(message.get(key), str)), "")
+    role = named.strip().lower()
+    return role.removesuffix("message") if "role" not in message and role != "message" else role
 
 
 def _last_asked(chat: Sequence[dict[str, Any]], where: str) -> str:
     """The text of the last user message."""
-    roles = [str(message.get("role", message.get("from"))).lower() for message in chat]
+    roles = [_role(message) for message in chat]
     asked = [message for message, role in zip(chat, roles, strict=True) if role in _ASKED_BY]
     if not asked:
         raise BadRowError(f"no user message in {where!r}; its roles are {', '.join(dict.fromkeys(roles))}")
-    content = asked[-1].get("content", asked[-1].get("value"))
-    return "\n".join(_parts(content, where))
+    last = asked[-1]
+    held = last["data"] if isinstance(last.get("data"), dict) else last
+    return "\n".join(_parts(held.get("content", held.get("value")), where))
 
 
 def _parts(content: Any, where: str) -> Iterator[str]:
     for part in content if isinstance(content, list) else [content]:
-        text = part.get("text") if isinstance(part, dict) else part
-        text = text.get("value") if isinstance(text, dict) else text
         kind = part.get("type", "text") if isinstance(part, dict) else "text"
         if kind not in ("text", "input_text"):
             raise BadRowError(f"the question in {where!r} has a part of type {kind!r}, which no agent here can read")
+        text = part
+        while isinstance(text, dict):  # {"type": "text", "text": {"value": ...}}
+            inside: dict[str, Any] = text
+            text = next((inside[key] for key in ("text", "value", "content") if inside.get(key) is not None), None)
         if text is not None:
             yield str(text)

@@ -26,6 +26,7 @@ _NORMALIZED = ("normalizedaliases", "normalizedvalue")
 _TRUTH = {True: ["yes", "true"], False: ["no", "false"]}
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.S | re.I)
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _PLURAL = re.compile(r"(?:s|aliases|gold)$", re.I)
 
 
@@ -113,13 +114,20 @@ def _as_list(text: str, plural: bool) -> list[Any] | None:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        try:
-            found = ast.literal_eval(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return None
+        found = _printed(text)
     if not isinstance(found, list) or (not found and not plural):
         return None
     return found if plural or all(isinstance(inner, str) for inner in found) else None
+
+
+def _printed(text: str) -> Any:
+    """A list as Python or NumPy print it; None where `text` is neither. NumPy puts no commas: ['a' 'b']."""
+    if re.fullmatch(rf"\[\s*{_QUOTED}(?:\s+{_QUOTED})+\s*\]", text):
+        text = "[" + ",".join(re.findall(_QUOTED, text)) + "]"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return None
 
 
 def _number(value: Any) -> str:

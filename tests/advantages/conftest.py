@@ -7,13 +7,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import settings
 
 from pipeline.advantages.inputs import Inputs
-
-# A slow or shared machine must not fail a test that is right.
-settings.register_profile("advantages", deadline=None)
-settings.load_profile("advantages")
 
 ROLES = {"ann": "planner", "bob": "worker", "cid": "worker"}
 

@@ -7,12 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from numpy.typing import NDArray
-
-# A slow or shared machine must not fail a test that is right.
-settings.register_profile("credit", deadline=None)
-settings.load_profile("credit")
 
 Reference = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 

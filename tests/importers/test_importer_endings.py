@@ -81,6 +81,20 @@ def test_a_log_that_ends_with_something_else_has_no_answer(tmp_path, last):
         ({"ground_truth": {"target": ["1871"]}, "answer": "1899"}, ["1871"]),
         ({"reward_model": {"ground_truth": "1871", "style": "rule"}}, ["1871"]),
         ({"ground_truth": True}, ["yes", "true"]),
+        ({"ground_truth": "False"}, ["False", "no"]),
+        ({"ground_truth": {"answer": {"value": "1871", "aliases": ["in 1871"]}}}, ["1871", "in 1871"]),
+        ({"ground_truth": '{"target": ["1871"]}'}, ["1871"]),
+        ({"ground_truth": "['1871', 'in 1871']"}, ["1871", "in 1871"]),
+        ({"target": ["1871", ["in 1871"]]}, ["1871", "in 1871"]),
+        ({"target": "1800 + 71 = 1871 #### 1871"}, ["1871"]),
+        ({"ground_truth": "1871", "answer_aliases": ["in 1871"]}, ["1871", "in 1871"]),
+        ({"answer": "1871", "aliases": '["in 1871"]'}, ["1871", "in 1871"]),
+        ({"answer": "1899", "ideal": "1871"}, ["1871"]),
+        ({"answer": "1899", "groundTruth": "1871"}, ["1871"]),
+        ({"Answer": "1899", "Target": "1871"}, ["1871"]),
+        ({"answer": "1899", "extra_info": {"answer": "1871"}}, ["1871"]),
+        ({"answer": "1899", "metadata": {"target": "1871"}}, ["1871"]),
+        ({"ground_truth": float("nan")}, []),
         ({}, []),
     ],
 )
@@ -118,6 +132,11 @@ def test_the_answer_of_the_record_stands_in_where_the_chat_gives_none(tmp_path):
         ({"is_correct": False}, 0.0, False),
         ({"resolved": "resolved"}, 1.0, True),
         ({"correct": "B"}, None, None),
+        ({"Success": True}, 1.0, True),
+        ({"is_solved": 0}, 0.0, False),
+        ({"success": "F"}, 0.0, False),
+        ({"outcome": "failure"}, 0.0, False),
+        ({"outcome": "success", "passed": True}, 1.0, True),
         ({"success": float("nan")}, None, None),
         ({"reward": 0.4, "success": 1}, 0.4, True),
         ({"reward": float("nan"), "success": 1}, 1.0, True),
@@ -159,3 +178,50 @@ def test_a_record_that_contradicts_itself_is_set_aside_and_counted(tmp_path, fie
 def test_an_ending_that_cannot_be_read_is_set_aside(tmp_path, fields):
     with pytest.raises(UserError, match="`success` is neither|`reward` is no number in"):
         chat(tmp_path, USER, REPLY, **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"isSolved": True, "reward": 0},
+        {"outcome": "failure", "success": True},
+        {"Reward": 0.0, "SUCCESS": "yes"},
+        {"is_resolved": False, "outcome": 1},
+        {"task_success": 1, "success": False},
+    ],
+)
+def test_reward_and_success_contradict_each_other_in_any_spelling(tmp_path, fields):
+    (reject,) = read(save(tmp_path, {"messages": [USER, REPLY], **fields}, CHAT)).rejects
+    assert "contradict each other" in reject.reason
+
+
+def test_keys_in_another_spelling_are_read_and_two_of_one_meaning_are_set_aside(tmp_path):
+    imported = read(save(tmp_path, {"Messages": [USER, REPLY], "Question": USER["content"], "ID": "m1"}))
+    assert imported.notes == []
+    assert imported.tasks[0]["question"] == USER["content"]
+    (reject,) = read(save(tmp_path, {"messages": [USER, REPLY], "Target": "1871", "TARGET": "1899"}, CHAT)).rejects
+    assert "'Target' and 'TARGET' both read as 'target'" in reject.reason
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        "Thanks!", "Great work, team! TERMINATE", "I agree.", "APPROVE", "done", "exit", "The task is complete.", "OK",
+        "TERMINATE TERMINATE", "==TERMINATE==", "\u2705 TERMINATE", "Well done!",
+        "The answer was given above. TERMINATE",
+    ],
+)  # fmt: skip
+def test_words_that_close_the_talk_after_a_marked_answer_are_no_answer(tmp_path, last):
+    imported = chat(tmp_path, USER, agent("I looked.\nFINAL ANSWER: 1871"), agent(""), agent(last))
+    assert imported.trajectories[0]["answer"] == "1871"
+    assert [row["text"][-4:] for row in imported.messages if row["is_outcome"]] == ["1871"]
+
+
+@pytest.mark.parametrize("last", ["No, it was 1899.", "1899", "FINAL ANSWER: 1899. TERMINATE", "Yes", "None of them"])
+def test_words_that_may_be_an_answer_are_one_after_a_marked_answer_too(tmp_path, last):
+    imported = chat(tmp_path, USER, agent("FINAL ANSWER: 1871"), agent(last))
+    assert imported.trajectories[0]["answer"] != "1871"
+
+
+def test_a_courtesy_is_the_answer_where_none_was_marked_before(tmp_path):
+    assert chat(tmp_path, USER, agent("1871"), agent("Thanks!")).trajectories[0]["answer"] == "Thanks!"

@@ -188,3 +188,33 @@ def test_the_other_formats_read_the_same_kinds_of_files(tmp_path):
     rows = tmp_path / "rows.json"
     rows.write_text(json.dumps([solution, {**solution, "id": "gsm8k-2"}], indent=1))
     assert len(process_bench.read(rows).trajectories) == 2
+
+
+@pytest.mark.parametrize("between", ["", " ", "\n", "\n\x1e", "\r\n\r\n"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_documents_one_after_another_are_read_whatever_stands_between(tmp_path, between, indent):
+    start = "\x1e" if "\x1e" in between else ""
+    file = tmp_path / "chats.json"
+    file.write_text(start + between.join(json.dumps(one, indent=indent) for one in TWO) + between)
+    imported = read(file)
+    assert [row["answer"] for row in imported.trajectories] == ["1871", "1899"]
+    assert imported.rejects == []
+
+
+def test_a_line_that_is_broken_behind_its_first_document_keeps_what_can_be_read(tmp_path):
+    imported = read(save(tmp_path, json.dumps(CHAT) + '{"messages": ['))
+    assert [row["answer"] for row in imported.trajectories] == ["1871"]
+    assert [reject.reason[:8] for reject in imported.rejects] == ["not JSON"]
+
+
+def test_requests_and_responses_in_columns_of_json_text_are_read_as_they_stand_in_json(tmp_path):
+    asked = {"model": "m", "input": [{"role": "system", "content": "Be short."}, USER]}
+    given = {"id": "r", "output": [{"type": "message", "role": "assistant", "content": "1871"}]}
+    wrapped = {"status": "ok", "samples": [{"messages": [USER, REPLY]}]}
+    for name, record in (("a", {"request": asked, "response": given}), ("b", wrapped)):
+        plain = read(save(tmp_path, record, name=f"{name}.jsonl"))
+        text = {key: json.dumps(one) if isinstance(one, dict | list) else one for key, one in record.items()}
+        pq.write_table(pa.Table.from_pylist([text]), tmp_path / f"{name}.parquet")
+        assert said(read(tmp_path / f"{name}.parquet")) == said(plain)
+    as_written = {"prompt": "Write JSON.", "completion": '{"output": "1871", "why": "ledger"}'}
+    assert said(read(save(tmp_path, as_written)))[1][3] == as_written["completion"]

@@ -97,3 +97,9 @@ def test_the_format_is_known_by_name_and_an_empty_file_is_an_error(tmp_path):
     assert IMPORTERS["process-bench"] is read
     with pytest.raises(UserError, match="nothing to import as process-bench"):
         read(save(tmp_path, ""))
+
+
+def test_steps_as_json_text_are_steps_and_keys_that_no_column_holds_are_counted(tmp_path):
+    imported = read(save(tmp_path, solution(steps=json.dumps(["2 + 2 = 5.", "So 6."]), votes=3)))
+    assert [row["text"] for row in imported.messages[1:]] == ["2 + 2 = 5.", "So 6."]
+    assert imported.notes == ["keys that are not read: votes (1 solution)"]

@@ -120,3 +120,15 @@ def test_the_owner_of_a_log_is_not_the_speaker_of_what_it_was_told(tmp_path):
 def test_a_role_that_is_an_agents_name_is_refused_with_the_cure(tmp_path):
     with pytest.raises(UserError, match="role 'planner' is none of .* belongs into `name`"):
         chat(tmp_path, USER, {"role": "planner", "content": "x"})
+
+
+@pytest.mark.parametrize("other", ["pl\u200banner", "Planner", "pl anner", "\uff50lanner"])
+def test_names_that_only_the_machine_tells_apart_are_told(tmp_path, other):
+    imported = chat(
+        tmp_path,
+        USER,
+        {"role": "assistant", "name": "planner", "content": "x"},
+        {"role": "assistant", "name": other, "content": "1871"},
+    )
+    assert players(imported) == ["planner", other]
+    assert any("differ only in case or spaces" in note for note in imported.notes)

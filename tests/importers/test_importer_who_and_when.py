@@ -2,6 +2,7 @@ import json
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from pipeline.context import context_of
@@ -262,3 +263,20 @@ def test_a_published_message_is_found_at_its_place_in_the_log():
     history = json.loads(file.read_text())["history"]
     texts = {row["source_index"]: row["text"] for row in read(file).messages if "source_index" in row}
     assert texts == {index: item["content"] for index, item in enumerate(history)}
+
+
+def test_columns_of_json_text_are_read_as_what_they_write(tmp_path):
+    logs = [named_log(system_prompt={"Checker": "Check."}), role_log()]
+    rows = [{key: json.dumps(one) if isinstance(one, dict | list) else one for key, one in log.items()} for log in logs]
+    table = pl.DataFrame(
+        [{key: row.get(key) for key in {**rows[0], **rows[1]}} for row in rows], infer_schema_length=None
+    )
+    table.write_parquet(tmp_path / "logs.parquet")
+    imported, plain = read(tmp_path / "logs.parquet"), read(save(tmp_path / "json", one=logs[0], two=logs[1]))
+    assert imported.rejects == []
+    assert [(m["agent"], m["text"]) for m in imported.messages] == [(m["agent"], m["text"]) for m in plain.messages]
+
+
+def test_keys_that_no_column_holds_are_counted(tmp_path):
+    noted = read(save(tmp_path, one=named_log(cost=3, tags=[]), two=role_log(cost=4))).notes
+    assert noted == ["keys that are not read: cost (2 logs)"]

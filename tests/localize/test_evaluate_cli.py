@@ -306,3 +306,14 @@ def test_what_asks_a_model_runs_only_by_name():
     context = load.Context(Config())
     assert "generative_judge" not in [one.name for one in load.localizers(context)]
     assert {"arithmetic", "value_drop"} & {one.name for one in load.checkers(context)} == {"arithmetic"}
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_what_the_import_tells_is_told_here_too(run, logs, more):
+    (logs / "ghost.json").write_text(json.dumps(named_log(9) | {"mistake_agent": "ghost"}))
+    (logs / "readme.txt").write_text("none of the logs")
+    told = run("who-and-when", logs, *more).err
+    assert "note: mistake_agent speaks nowhere in its log" in told
+    assert "ghost.json names 'ghost', there speak A, B (1 log)" in told
+    assert "note: passed over, being none of" in told
+    assert run("who-and-when", logs / "n0.json", *more).err.count("note:") == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from scripted import ScriptedEngine
 from test_failures_unit import better, fail, read
 from test_sample_annotate_unit import annotate_all, configured, reply, sample_all
 
+from pipeline import cli
 from pipeline.config import Config
 from pipeline.errors import UserError
 from pipeline.models import provenance
@@ -305,3 +307,17 @@ def test_rows_that_no_trainer_could_use_are_refused_before_one_starts(tmp_path: 
     Store(config.store_root).write_shard("preferences", "r", "0", TABLES["preferences"].from_rows([pair]), "f")
     with pytest.raises(UserError, match="none of its 1 rows can be trained on; refused: 1 without token ids"):
         train.plan(config, "r", "dpo")
+
+
+def test_the_line_on_how_to_read_an_export_names_a_data_set_that_is_there(
+    tmp_path: Path, engine: ScriptedEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    config = mixed(tmp_path, engine, failures={"localizer": "none"})
+    annotate_all(config)
+    monkeypatch.setattr(sys, "argv", ["apportion", "export", str(tmp_path / "out"), "--run", "r", "--set",
+                                      f"run.data={config.run.data}"])  # fmt: skip
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    assert sorted(one.name for one in (tmp_path / "out").iterdir() if one.is_dir()) == ["grpo"]
+    assert f'datasets.load_dataset("{tmp_path / "out"}", "grpo")' in capsys.readouterr().err

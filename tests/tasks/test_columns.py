@@ -54,6 +54,11 @@ def refused(tmp_path, row, **options):
         ({"reward_model": {"ground_truth": {"target": ["Ashby", "Ash By"]}}}, ("Ashby", "Ash By")),
         ({"reward_model": '{"style": "rule", "ground_truth": "18"}'}, ("18",)),
         ({"ground_truth": {"target": ["1871"]}}, ("1871",)),
+        # as NumPy and Python print them into CSV
+        ({"answers": "['Ashby' 'Ash By']"}, ("Ashby", "Ash By")),
+        ({"answers": "['Ashby'\n \"O'Brien\"]"}, ("Ashby", "O'Brien")),
+        ({"answers": "['a, b', 'c']"}, ("a, b", "c")),
+        ({"answerKey": "A"}, ("A",)),
         # worked solutions: GSM8K, MATH, tagged ones
         ({"solution": r"So $x = \frac{1}{2}$, thus $\boxed{\frac{1}{2}}$."}, (r"\frac{1}{2}",)),
         ({"solution": "worked out", "answer": "5"}, ("5",)),
@@ -88,11 +93,20 @@ def test_the_fields_names_for_the_answer(tmp_path, columns, references):
         ({"messages": [{"role": "user", "content": "p?"}, {"role": "assistant", "content": "no"},
                        {"role": "user", "content": [{"type": "text", "text": "q?"}]}]}, "q?"),
         ({"conversations": [{"from": "human", "value": "q?"}, {"from": "gpt", "value": "x"}]}, "q?"),
+        ({"prompt": [{"type": "human", "content": "q?"}]}, "q?"),
+        ({"messages": [{"type": "ai", "data": {"content": "s"}}, {"type": "human", "data": {"content": "q?"}}]}, "q?"),
+        ({"messages": [{"type": "HumanMessage", "content": "q?"}, {"type": "AIMessage", "content": "x"}]}, "q?"),
+        ({"prompt": "[{'role': 'user', 'content': \"what's q?\"}]"}, "what's q?"),
+        ({"prompt": [[{"role": "user", "content": "q?"}]]}, "q?"),
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "value": "q?"}]}]}, "q?"),
+        ({"prompt": [{"role": "user", "content": [{"type": "text", "text": {"value": "q?"}}]}]}, "q?"),
         ({"prompt": ["q?"]}, "q?"),
         ({"Question": "q?"}, "q?"),
         ({"input": "q?"}, "q?"),
         ({"question": "", "problem": "q?"}, "q?"),
         ({"question": '{"a": 1} is what?'}, '{"a": 1} is what?'),
+        ({"question": "{'a': 1}['a'] is what?"}, "{'a': 1}['a'] is what?"),
+        ({"question": "[{1, 2}] has how many?"}, "[{1, 2}] has how many?"),
     ],
 )  # fmt: skip
 def test_the_fields_names_for_the_question_and_chats(tmp_path, columns, question):
@@ -119,6 +133,11 @@ def test_training_and_sampling_find_the_same_question(tmp_path):
             {"prompt": [{"role": "user", "content": [{"type": "image_url", "image_url": "u"}]}], "answer": "x"},
             {},
             "a part of type 'image_url'",
+        ),
+        (
+            {"problem": "q?", "steps": ["a", "b"], "label": 1, "final_answer_correct": False},
+            {},
+            "a solution of ProcessBench, whose 'label' is its first wrong step; `import` reads it",
         ),
         ({"question": "q?", "ground_truth": {"verdict": "x"}}, {}, "tasks.answer=ground_truth.verdict"),
         ({"question": "q?", "payload": {"verdict": "x"}}, {}, "'payload' holds verdict: name one as payload.KEY"),
@@ -208,3 +227,9 @@ def test_questions_asked_twice_are_told(tmp_path):
         "duplicate of line 1",
         "the question of line 1 again, with other answers: 3",
     ]
+
+
+def test_a_solution_of_process_bench_that_holds_its_answer_too_is_a_task(tmp_path):
+    row = {"problem": "q?", "steps": ["a"], "label": -1, "final_answer_correct": True, "gold_answer": "7"}
+    assert one(tmp_path, row).references == ("7",)
+    assert one(tmp_path, row, answer="label").references == ("-1",)

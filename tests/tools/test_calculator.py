@@ -1,12 +1,12 @@
 """The calculator agrees with Python, and nothing that a model writes can run or hang."""
 
 import re
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.limit import limited
 from pipeline.tools import Calculator, Tool
 from pipeline.tools.calculator import evaluate
 
@@ -99,9 +99,8 @@ def test_the_spellings_agents_use(text, shown):
     ],
 )
 def test_errors_are_one_clear_line_and_quick(text, part, recwarn):
-    started = time.monotonic()
-    result = Calculator().run(text)
-    assert time.monotonic() - started < 1.0
+    with limited("the calculator", 60):  # what hangs would hang for hours
+        result = Calculator().run(text)
     assert not result.valid
     assert result.text.startswith("error: ")
     assert re.search(part, result.text)

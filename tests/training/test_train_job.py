@@ -139,13 +139,13 @@ def test_no_trainer_outlives_a_killed_parent(tmp_path: Path, checkpoint: Path, s
     job = _job(tmp_path, checkpoint, sequences)
     script = f"from pipeline.training.job import *; launch(Job.from_json({job.to_json()!r}))"
     parent = subprocess.Popen([sys.executable, "-c", script])
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while not (children := psutil.Process(parent.pid).children()) and time.monotonic() < deadline:
         time.sleep(0.02)
     time.sleep(0.3)
     os.kill(parent.pid, signal.SIGKILL)
     parent.wait()
-    _, alive = psutil.wait_procs(children, timeout=5)
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert children
     assert not alive
     assert not Path(job.out).exists()
