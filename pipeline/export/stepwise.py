@@ -41,7 +41,9 @@ def stepwise(
     message), "successes". Status: ours, on the definition of ProcessBench (earliest wrong step). Cost: linear.
     """
     known = trajectories.unique("trajectory_id").select("trajectory_id", "task_id", "origin", "success")
-    joined = localizations.unique(["trajectory_id", "localizer", "target"]).join(known, on="trajectory_id")
+    key = ["trajectory_id", "localizer", "target"]  # of several runs with the same rollouts always the same one
+    joined = localizations.sort(*key, "first_error", "confidence").unique(key, keep="first", maintain_order=True)
+    joined = joined.join(known, on="trajectory_id")
     wanted = [joined["trajectory_id"]]
     solved = known.filter(pl.lit(successes) & pl.col("success") & (pl.col("origin") == "sampled"))
     logs = _logs(messages, pl.concat([*wanted, solved["trajectory_id"]]))

@@ -105,6 +105,12 @@ def test_interval_is_the_same_every_time_and_covers_what_it_should() -> None:
     assert one.note is None
 
 
+def test_an_interval_does_not_hang_on_the_order_of_the_rows() -> None:
+    data = pl.DataFrame({"trajectory_id": [f"t{i}" for i in range(14)], "x": [float(i * i) for i in range(14)]})
+    shuffled = [mean(data.sample(fraction=1, shuffle=True, seed=seed), "x", "none") for seed in range(20)]
+    assert set(shuffled) == {mean(data, "x", "none")}
+
+
 def test_trajectories_are_drawn_whole() -> None:
     data = pl.DataFrame({"trajectory_id": [f"t{i % 40}" for i in range(80)], "x": [float(i % 40) for i in range(80)]})
     twice, once = mean(data, "x", "none"), mean(data.head(40), "x", "none")

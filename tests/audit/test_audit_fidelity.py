@@ -125,6 +125,20 @@ def test_an_agent_replayed_twice_has_the_longer_replay(made: Any) -> None:
     assert found == [{"trajectory_id": "t", "player": "a", "branch": 3, "k": 4, "difference": 0.25}]
 
 
+def test_of_two_equal_replays_or_games_the_same_one_counts_whatever_the_order(made: Any) -> None:
+    made.replay("t", "a", 3, "1111", "0000")
+    made.rows["games"][-1]["game_id"] = made.rows["credits"][-1]["game_id"] = "other"
+    made.replay("t", "a", 3, "1000", "0000")
+    made.game("t", {"a": 0.25, "b": 0.5}, seed=1)
+    made.game("t", {"a": 0.75, "b": 0.5}, seed=2)
+    games, credits = made.frame("games"), made.frame("credits")
+    for some in (games, games.reverse()):
+        for rows in (credits, credits.reverse()):
+            assert replayed(some, rows)["difference"].to_list() == [1.0]
+            masked = masked_credits(masked_games(some), rows).filter(method="shapley", player="a")
+            assert masked["credit"].to_list() == [0.25]
+
+
 def test_exact_credit_goes_before_sampled_and_zeros_are_zeros(made: Any) -> None:
     made.game("t", {"a": 0.25, "b": 1e-15})
     exact = list(made.rows["credits"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pyarrow.compute as pc
 import pytest
@@ -129,6 +130,12 @@ def test_seeded_sampling_beyond_one_scheduler_step(road: Road):
     assert len(first) == 32
     again = engine.sample(requests[:4])
     assert [sample.token_ids for sample in again] == [sample.token_ids for sample in first[:4]]
+
+
+def test_the_engine_leaves_the_environment_of_later_programs_alone(road: Road):
+    """vLLM preloads libraries into whatever is started after it; a path with a space made every program complain."""
+    engine_for(road.config.model, road.config.data_root)
+    assert "libgomp" not in os.environ.get("LD_PRELOAD", "")
 
 
 def test_running_again_does_nothing(road: Road):

@@ -166,6 +166,13 @@ def test_rows_that_two_runs_share_count_once() -> None:
     assert sets.report["dropped"]["duplicate"] == 2
 
 
+def test_of_two_runs_that_locate_the_same_error_differently_the_same_one_counts_whatever_the_order() -> None:
+    both = frame("localizations", [localization(confidence=0.9), localization(confidence=0.4)])
+    one, other = (built(localizations=rows).tables["stepwise"] for rows in (both, both.reverse()))
+    assert one == other
+    assert one["confidence"].to_pylist() == [0.4]
+
+
 def test_no_tables_at_all() -> None:
     sets = data_sets({}, validation=0.1, test=0)
     assert [data.num_rows for data in sets.tables.values()] == [0, 0, 0, 0]

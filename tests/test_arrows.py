@@ -1,0 +1,169 @@
+"""Who may import whom, read from the source: each heavy library behind its own door, and nothing of ours looks outward.
+
+A file that goes through another door stands in a list here, with the reason. The lists may only get shorter.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+OURS = ("pipeline", "flows", "schemas")
+HEAVY = ("torch", "vllm", "prefect", "transformers", "trl")
+
+DOORS: dict[str, tuple[str, ...]] = {
+    "vllm": ("pipeline/engines/",),
+    "trl": ("pipeline/training/",),
+    "prefect": ("flows/",),
+    "typer": ("pipeline/cli",),
+    "rich": ("pipeline/cli",),
+    "peft": ("pipeline/training/",),
+    "accelerate": ("pipeline/training/",),
+}
+"""Library -> where it may be imported: folders, or beginnings of files' names."""
+
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    "rich": {
+        "pipeline/demo.py": "the demo tells its story on the screen; it is a verb in all but its place",
+        "pipeline/progress.py": "bars are drawn for the command line; stages know the protocol alone",
+        "pipeline/sql.py": "tables for people are laid out where queries are answered",
+    },
+}
+"""Library -> file that imports it elsewhere, with the reason."""
+
+FLOWS_FROM_BELOW = {
+    "pipeline/cli.py": "verbs start flows",
+    "pipeline/cli_audit.py": "verbs start flows",
+    "pipeline/cli_inject.py": "verbs start flows",
+    "pipeline/cli_train.py": "verbs start flows",
+    "pipeline/demo.py": "the demo plays the flows",
+}
+"""Files of the pipeline that import flows, which stand above it."""
+
+PIPELINE_FROM_BELOW = {
+    "schemas/table.py": "a row that breaks a declaration is answered with the package's own kind of error",
+}
+"""Files of the schemas that import the pipeline, which stands above them."""
+
+OUTWARD = ("benchmarks", "tests", "research", "examples")
+
+
+def files(*folders: str) -> list[Path]:
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def imports(source: str, package: str = "") -> Iterator[str]:
+    """Dotted names of everything that a file imports, wherever in it, also for types alone and by a call."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".") if package else []
+            above = parts[: len(parts) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name | ast.Attribute)
+            and (node.func.id if isinstance(node.func, ast.Name) else node.func.attr) in ("import_module", "__import__")
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield str(node.args[0].value)
+
+
+@cache
+def imported_by(path: Path) -> set[str]:
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    return set(imports(path.read_text(encoding="utf-8"), package))
+
+
+def users(library: str, *folders: str) -> set[str]:
+    """The files below some folders that import a library or a part of it."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in files(*folders)
+        if any(name.split(".")[0] == library for name in imported_by(path))
+    }
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_is_imported_behind_its_own_door_alone(library: str):
+    elsewhere = {name for name in users(library, *OURS) if not name.startswith(DOORS[library])}
+    assert elsewhere == set(EXCEPTIONS.get(library, ()))
+
+
+def test_the_doors_that_matter_are_found_by_this_reading():
+    for library in ("vllm", "trl", "prefect", "typer"):
+        assert any(name.startswith(DOORS[library]) for name in users(library, *OURS)), library
+
+
+def test_nothing_of_the_package_imports_what_stands_around_it():
+    assert {library: users(library, *OURS) for library in OUTWARD} == {library: set() for library in OUTWARD}
+
+
+def test_flows_are_started_by_verbs_alone():
+    assert users("flows", "pipeline", "schemas") == set(FLOWS_FROM_BELOW)
+
+
+def test_tables_are_declared_without_knowing_who_fills_them():
+    assert users("pipeline", "schemas") == set(PIPELINE_FROM_BELOW)
+
+
+def test_every_import_form_is_seen():
+    source = """
+import a.b
+from c import d
+def f():
+    import e
+    from .g import h
+    from .. import i
+    import importlib
+    importlib.import_module("j.k")
+if TYPE_CHECKING:
+    from l import m
+"""
+    found = {name.split(".")[0] for name in imports(source)}
+    assert {"a", "c", "e", "j", "l"} <= found
+    assert {"top.sub.g", "top.i"} <= set(imports(source, "top.sub"))
+
+
+def loaded(code: str) -> set[str]:
+    """The heavy libraries that a new process has loaded once it has run some code."""
+    told = f"import sys, json\n{code}\nprint('\\n' + json.dumps([n for n in {HEAVY!r} if n in sys.modules]))"
+    done = subprocess.run([sys.executable, "-c", told], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+HELP = """
+sys.argv = ["apportion", *{arguments!r}]
+from pipeline import cli
+try:
+    cli.main()
+except SystemExit as end:
+    assert end.code == 0, end.code
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["sample", "--help"], ["evaluate", "--help"], ["runs", "--help"]])
+def test_help_is_told_without_any_heavy_library(arguments: list[str]):
+    assert loaded(HELP.format(arguments=arguments)) == set()
+
+
+@pytest.mark.parametrize("module", ["pipeline.cli", "pipeline.config", "pipeline.store", "pipeline.sql", "schemas"])
+def test_what_reads_and_configures_imports_no_heavy_library(module: str):
+    assert loaded(f"import {module}") == set()
+
+
+def test_every_stage_imports_without_torch_vllm_and_prefect():
+    stages = sorted(f"pipeline.stages.{path.stem}" for path in files("pipeline/stages") if path.stem != "__init__")
+    assert loaded(f"import {', '.join(stages)}") == set()
