@@ -18,6 +18,7 @@ from pipeline.engines.reload import EXTENSION, read_layout
 from pipeline.errors import UserError, WorkError
 from pipeline.ids import digest
 from pipeline.models import fingerprint, is_cpu_build, resolve_dtype
+from pipeline.quiet import silent
 
 CPU_BLOCK = 32
 """Cache block on a CPU: finer than the default of 128, so that shorter prefixes are shared."""
@@ -130,7 +131,7 @@ class VllmEngine:
 
     def unequal_weights(self, model: Path) -> list[str]:
         """Compared inside the worker, number by number (`pipeline.engines.proof`)."""
-        with _silent():
+        with silent():
             found = self._llm.collective_rpc("unequal_weights", args=(str(model),))
         return list(dict.fromkeys(name for worker in found for name in worker))
 
@@ -179,7 +180,7 @@ def start(
 ) -> Any:
     """vLLM's own engine over a checkpoint, quietly, as both runners want it. UserError where vLLM cannot load it."""
     os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(kv_cache_gib))))
-    with _silent(), _own_preload():
+    with silent(), _own_preload():
         if is_cpu_build():
             _without_compiler()
         from vllm import LLM
@@ -254,24 +255,3 @@ def _shield_llvmlite() -> None:
     binding = sys.modules.get("llvmlite.binding.ffi")
     if binding is not None:
         binding.lib._fntab.setdefault("__dict__", {})
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Start-up chatter of native libraries goes to the null device; an exception still comes through."""
-    if os.environ.get("APPORTION_DEBUG"):
-        yield
-        return
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved[0], 1)
-        os.dup2(saved[1], 2)
-        for handle in (*saved, null):
-            os.close(handle)
