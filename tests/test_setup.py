@@ -52,7 +52,9 @@ class Checkout:
 
     def make(self, *arguments: str) -> tuple[int, str]:
         """`make setup`: its exit code and what it said, less make's own line."""
-        environment = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "MAKEFLAGS")}
+        # What a `make test` around this leaves for a `make` inside it would make that one say where it is.
+        inherited = ("PYTHON", "MAKE", "MFLAGS", "GNUMAKEFLAGS")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
         done = subprocess.run(
             ["make", "setup", "KIND=tiny", *arguments],
             cwd=self.folder, env={**environment, "PATH": str(self.bin)}, capture_output=True, text=True, check=False,
