@@ -4,7 +4,7 @@
     .venv/bin/python benchmarks/faults.py --run RUN [--run RUN ...] [--data data] [--weights FILE] [--no-model]
 
 Cases are the continuations of planted faults (`apportion inject`) in which the team then failed. They are split by
-question into folds; the ranker of `pipeline.localize.own` is fitted on all folds but one and judges that one, so every
+question into folds; its ranker (`localizers.own`) is fitted on all folds but one and judges that one, so every
 case is judged by weights that never saw its question. `--no-model` leaves out the signals that ask the model. Printed,
 for all signals, for each family alone and for all without it, and for rules without training: the share of cases whose
 step, and whose agent, is named, with 95 % bootstrap intervals over questions; and the same by kind of fault.
@@ -25,20 +25,21 @@ from intervals import interval
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, load_config
-from pipeline.failures.log import Log
-from pipeline.ids import digest
-from pipeline.localize.base import Verdict
-from pipeline.localize.case import Case
-from pipeline.localize.faults import case_of_fault
-from pipeline.localize.folds import cross_validate, folds_by_question
-from pipeline.localize.own import COLUMNS, FAMILIES, Floats, Ranked, measure, turns_of
-from pipeline.progress import Bars
-from pipeline.quiet import hush
-from pipeline.stages.bench import logs_of
-from pipeline.stages.common import engine_for, watched, watcher
-from pipeline.stages.inject import PREFIX
-from pipeline.store import Store
+from apportion.cli.progress import Bars
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.core.progress import watched, watcher
+from apportion.pipeline.engines import running
+from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
+from apportion.pipeline.faults.faults import case_of_fault
+from apportion.pipeline.localizers.base import Verdict
+from apportion.pipeline.localizers.own import COLUMNS, FAMILIES, Floats, Ranked, measure, turns_of
+from apportion.pipeline.play.continuation import logs_of
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.inject import PREFIX
+from apportion.pipeline.trajectory.case import Case
+from apportion.pipeline.trajectory.log import Log
 
 console = Console(width=130)
 
@@ -97,7 +98,7 @@ def signals_of(config: Config, run: str, logs: Sequence[Log], keep: Path | None)
             known = {name: kept[name] for name in kept.files}
         if all(log.trajectory_id in known for log in logs):
             return {log.trajectory_id: known[log.trajectory_id] for log in logs}
-    engine = engine_for(config.model, config.data_root)
+    engine = running.engine_for(config.model, config.data_root)
     with Bars() as bars, watched(bars):
         turns = sum(len(log.turns) for log in logs)
         made = measure(logs, engine, config.annotate.cue, watcher().start(f"signals of {run}", 2 * turns + len(logs)))

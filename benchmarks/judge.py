@@ -19,14 +19,15 @@ from intervals import interval
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import load_config
-from pipeline.localize.case import Case, case_of
-from pipeline.localize.judge import GenerativeJudge
-from pipeline.progress import Bars
-from pipeline.quiet import hush
-from pipeline.stages.bench import logs_of
-from pipeline.stages.common import engine_for, watched, watcher
-from pipeline.store import Store
+from apportion.cli.progress import Bars
+from apportion.pipeline.core.config import load_config
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.core.progress import watched, watcher
+from apportion.pipeline.engines import running
+from apportion.pipeline.localizers.judge import GenerativeJudge
+from apportion.pipeline.play.continuation import logs_of
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.trajectory.case import Case, case_of
 
 
 def main(
@@ -46,7 +47,7 @@ def main(
                 if (case.label or case.sound) and len(cases[case.source]) < limit:
                     cases[case.source].append(case)
     config = load_config(None, (f"run.data={data}",))
-    engine = engine_for(config.model, config.data_root)
+    engine = running.engine_for(config.model, config.data_root)
     shown = Table("source", "labelled", "step", "at random", "agent", "at random", "sound left alone", "F1")
     for source, some in sorted(cases.items()):
         asks = sum(len(case.steps) + any(c.sound for c in some) for case in some)

@@ -24,17 +24,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import load_config
-from pipeline.localize.base import Localizer, Verdict
-from pipeline.localize.case import Case, Label, case_of
-from pipeline.localize.floors import ConstantStep, Speaker, Uniform, labelled_place
-from pipeline.localize.folds import cross_validate, folds_by_question, unlabelled
-from pipeline.localize.learned import shipped
-from pipeline.localize.metrics import FIGURES, marks
-from pipeline.localize.outline import StructureRanker
-from pipeline.quiet import hush
-from pipeline.stages.evaluate import read
-from pipeline.store import Store
+from apportion.pipeline.core.config import load_config
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question, unlabelled
+from apportion.pipeline.evaluation.metrics import FIGURES, marks
+from apportion.pipeline.localizers.base import Localizer, Verdict
+from apportion.pipeline.localizers.floors import ConstantStep, Speaker, Uniform, labelled_place
+from apportion.pipeline.localizers.learned import shipped
+from apportion.pipeline.localizers.outline import StructureRanker
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.evaluate import read
+from apportion.pipeline.trajectory.case import Case, Label, case_of
 
 STEP = FIGURES.index("step")
 FLOORS: tuple[Localizer, ...] = (
@@ -125,7 +125,7 @@ def retail_cases(logs: Path, labels: Path) -> list[Case]:
 
 def own(run: str, data: Path) -> list[Case]:
     """The failures of a run of our own; nobody has labelled them."""
-    from pipeline.stages.failures import failures_of, plan
+    from apportion.pipeline.stages.blame import failures_of, plan
 
     config = load_config(
         None,

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from pipeline.config import Config
 from pipeline.ids import digest
 from pipeline.localize.base import Localizer, Verdict
@@ -36,6 +35,7 @@ from pipeline.localize.signals.base import Signal
 from pipeline.localize.structure import Speakers
 from pipeline.models import fingerprint, resolve_dtype, resolve_model
 from pipeline.quiet import hush
+
 from pipeline.stages.common import engine_for
 from pipeline.stages.evaluate import read
 

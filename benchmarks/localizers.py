@@ -28,14 +28,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, load_config
-from pipeline.failures.log import Log, branch
-from pipeline.localize.case import case_of
-from pipeline.localize.own import Ranked
-from pipeline.localize.own import measure as signals
-from pipeline.quiet import hush
-from pipeline.sql import query
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.localizers.own import Ranked
+from apportion.pipeline.localizers.own import measure as signals
+from apportion.pipeline.runs.sql import query
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.trajectory.case import case_of
+from apportion.pipeline.trajectory.log import Log, branch
 
 FIRST = "(first step)"
 OURS = "proposal NOT IN ('sibling', 'random')"
@@ -91,8 +91,8 @@ def _quoted(runs: list[str]) -> str:
 
 def measure(config: Config, run: str, number: int, others: int, seed: int) -> dict[str, NDArray[np.float64]]:
     """By localizer: shares of turned outcomes, shape (3, failures): at the located step, the next and a random one."""
-    from pipeline.stages.bench import Bench
-    from pipeline.stages.failures import by_reading, by_value, failures_of, plan
+    from apportion.pipeline.play.continuation import Bench
+    from apportion.pipeline.stages.blame import by_reading, by_value, failures_of, plan
 
     told = Store(config.store_root).read("localizations", run).to_pylist()
     planned = plan(config, run)

@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/planted.py [--games 400] [--masking drop] [--model smollm2] [--out FILE.json]
 
-Plays games on templated two-hop text in which every agent's part is known (`pipeline/counterfactual/planted.py`) with
+Plays games on templated two-hop text in which every agent's part is known (`pipeline/values/planted.py`) with
 the likelihood value on all coalitions of the real engine, and solves them exactly. Printed: the AUROC of the saboteur
 against the honest agents (by -phi) and of the content-free agent against them (by |phi|), the share of games in which
 the key holder ranks first, the share of duplicate pairs that 16 antithetic pairs of permutations could not tell apart,
@@ -23,16 +23,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, load_config
-from pipeline.counterfactual import likelihood
-from pipeline.counterfactual.game import Game, Rules
-from pipeline.counterfactual.planted import Figure, Part, Planted, Solved, as_game, figures, generate
-from pipeline.counterfactual.prompts import chunks
-from pipeline.credit.base import mask_of
-from pipeline.credit.exact import shapley
-from pipeline.engines.base import Engine
-from pipeline.quiet import hush
-from pipeline.stages.common import engine_for
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.credit.base import mask_of
+from apportion.pipeline.credit.exact import shapley
+from apportion.pipeline.engines import running
+from apportion.pipeline.engines.base import Engine
+from apportion.pipeline.games.game import Game, Rules
+from apportion.pipeline.games.prompts import chunks
+from apportion.pipeline.values import likelihood
+from apportion.pipeline.values.planted import Figure, Part, Planted, Solved, as_game, figures, generate
 
 
 def main(
@@ -47,7 +47,7 @@ def main(
     hush(data)
     sets = {"run.data": str(data), "model.path": model, "annotate.masking": masking}
     config = load_config(None, tuple(f"{key}={json.dumps(value)}" for key, value in sets.items()))
-    engine = engine_for(config.model, config.data_root)
+    engine = running.engine_for(config.model, config.data_root)
     planted = generate(games, seed)
     begin = time.perf_counter()
     solved = score(planted, rules_of(config, engine), engine)

@@ -25,20 +25,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import load_config
-from pipeline.localize import metrics
-from pipeline.localize.base import Floats, Localizer, Verdict
-from pipeline.localize.case import Case
-from pipeline.localize.folds import cross_validate, folds_by_question
-from pipeline.localize.judge import GenerativeJudge
-from pipeline.localize.load import Context, checkers
-from pipeline.localize.metrics import Estimate
-from pipeline.localize.process.families import Sources
-from pipeline.localize.process.ranked import ProcessChecker, Signals
-from pipeline.progress import Bars
-from pipeline.quiet import hush
-from pipeline.stages.common import watched
-from pipeline.stages.evaluate import read
+from apportion.cli.progress import Bars
+from apportion.pipeline.core.config import load_config
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.core.progress import watched
+from apportion.pipeline.evaluation import metrics
+from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
+from apportion.pipeline.evaluation.metrics import Estimate
+from apportion.pipeline.localizers.base import Floats, Localizer, Verdict
+from apportion.pipeline.localizers.judge import GenerativeJudge
+from apportion.pipeline.localizers.load import Context, checkers
+from apportion.pipeline.localizers.process.families import Sources
+from apportion.pipeline.localizers.process.ranked import ProcessChecker, Signals
+from apportion.pipeline.stages.evaluate import read
+from apportion.pipeline.trajectory.case import Case
 
 FOLDS = 10
 AGAINST = "structure and arithmetic"

@@ -7,7 +7,7 @@ coalition of one trajectory is scored. Side by side in one run, one process and 
 
 * transformers: one prompt after the other, as a script would do it
 * default: vLLM's prompt log-probabilities, which switch its prefix cache off
-* ours: `pipeline.counterfactual.likelihood` from the prompts on
+* ours: `apportion.pipeline.values.likelihood` from the prompts on
 * limit: the distinct tokens of the prompts' trie at the rate at which this engine prefills prompts that share nothing
 
 The first two are measured on `--some` coalitions drawn at random and scaled by their tokens, for they take long. Values
@@ -27,13 +27,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, load_config
-from pipeline.counterfactual import likelihood
-from pipeline.counterfactual.game import Game, Rules, Shown
-from pipeline.engines.base import ScoreRequest
-from pipeline.models import resolve_dtype, resolve_model
-from pipeline.quiet import hush
-from pipeline.stages.common import engine_for
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.engines import running
+from apportion.pipeline.engines.base import ScoreRequest
+from apportion.pipeline.engines.checkpoints import resolve_dtype, resolve_model
+from apportion.pipeline.games.game import Game, Rules, Shown
+from apportion.pipeline.values import likelihood
 
 WORDS = "the owner of inn has moved to a house in town near river road where people say that she and he keep horses"
 
@@ -52,7 +52,7 @@ def main(
     """Measure every cell and print one row each."""
     hush(data)
     config = load_config(None, (f"run.data={data}", f"model.path={model}", f"model.dtype={dtype}"))
-    engine: Any = engine_for(config.model, config.data_root)
+    engine: Any = running.engine_for(config.model, config.data_root)
     slow = transformers_scorer(config)
     shown = Table(
         "agents", "spoken", "tokens", "distinct", "transformers s", "default s", "ours s", "limit s", "default / ours",

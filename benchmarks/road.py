@@ -59,10 +59,10 @@ def clock(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def measure(tasks: int, data: Path) -> dict[str, Any]:
     """Run the road once in the empty folder `data`."""
-    from pipeline.config import load_config
-    from pipeline.models import resolve_model
-    from pipeline.quiet import hush
-    from pipeline.tasks.multihop import generate, write
+    from apportion.pipeline.core.config import load_config
+    from apportion.pipeline.core.libraries import hush
+    from apportion.pipeline.engines.checkpoints import resolve_model
+    from apportion.pipeline.tasks.multihop import generate, write
 
     hush(data)
     write(generate(tasks, 0), data / "world")
@@ -77,11 +77,11 @@ def measure(tasks: int, data: Path) -> dict[str, Any]:
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in sets.items())
     config = load_config(Path("configs/demo.toml"), overrides)
 
-    from flows.annotate import annotate
-    from flows.common import light
-    from flows.sample import sample
-    from pipeline.sql import query
-    from pipeline.stages import common
+    from apportion.flows.annotate import annotate
+    from apportion.flows.common import light
+    from apportion.flows.sample import sample
+    from apportion.pipeline.runs.sql import query
+    from apportion.pipeline.stages import common
 
     engine, start = clock(lambda: common.engine_for(config.model, config.data_root))
     timed = Timed(engine)

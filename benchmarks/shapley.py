@@ -36,13 +36,13 @@ from rich.table import Table
 from shapley_games import PLAYERS, families, random_games
 from shapley_peers import NAMES, python_with_shapiq, save
 
-from pipeline.credit import exact
-from pipeline.credit.base import Estimator
-from pipeline.credit.choose import within_tokens
-from pipeline.credit.owen import SampledOwen, plan
-from pipeline.credit.permutation import Permutation, plan_within
-from pipeline.credit.prompt import ALWAYS, Prompt
-from pipeline.credit.quadrature import Quadrature
+from apportion.pipeline.credit import exact
+from apportion.pipeline.credit.base import Estimator
+from apportion.pipeline.credit.choose import within_tokens
+from apportion.pipeline.credit.owen import SampledOwen, plan
+from apportion.pipeline.credit.permutation import Permutation, plan_within
+from apportion.pipeline.credit.prompt import ALWAYS, Prompt
+from apportion.pipeline.credit.quadrature import Quadrature
 
 BUDGETS = (64, 128, 256, 512, 1024)
 BAR = 1.05
@@ -248,7 +248,7 @@ def _speed(console: Console) -> None:
     games, players = 100_000, 6
     code = (
         "import resource, sys, time; start = time.monotonic(); import polars as pl; "
-        "from pipeline.credit.base import REQUIRED, solve; ready = time.monotonic(); "
+        "from apportion.pipeline.credit.base import REQUIRED, solve; ready = time.monotonic(); "
         "solve(pl.read_parquet(sys.argv[1], columns=list(REQUIRED))).write_parquet(sys.argv[2]); "
         "print(ready - start, time.monotonic() - ready, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

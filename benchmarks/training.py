@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.config import Config, load_config
-from pipeline.quiet import hush
-from pipeline.sql import query
-from pipeline.tasks.multihop import generate, write
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.runs.sql import query
+from apportion.pipeline.tasks.multihop import generate, write
 
 ARMS = {"before": "", "dpo": "dpo", "grpo": "grpo-grpo", "grpo, sharp": "grpo-sharp"}
 
@@ -55,10 +55,10 @@ def main(
 
 def one_seed(seed: int, tasks: int, held_out: int, failures: int, data: Path) -> dict[str, int]:
     """Everything of one seed; what stands is not done again."""
-    from flows.annotate import annotate
-    from flows.common import light
-    from flows.sample import sample
-    from pipeline.stages import train
+    from apportion.flows.annotate import annotate
+    from apportion.flows.common import light
+    from apportion.flows.sample import sample
+    from apportion.pipeline.stages import train
 
     for split, number in (("train", tasks), ("test", held_out)):
         write(generate(number, seed=100 + seed, split=split), data / f"world{seed}" / split)

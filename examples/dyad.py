@@ -3,7 +3,7 @@
 apportion sample --config examples/dyad.toml --set tasks.path=YOUR.jsonl
 """
 
-from pipeline.teams.base import Conversation, Play
+from apportion.pipeline.teams.base import Conversation, Play
 
 
 class Dyad:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.annotate import annotate_shard
-from flows.common import exclusive, opaque
-from pipeline.config import Config
-from pipeline.stages import audit as stage
+from apportion.flows.annotate import annotate_shard
+from apportion.flows.common import exclusive, opaque
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.stages import audit as stage
 
 
 @flow(name="audit", persist_result=False)

@@ -15,10 +15,10 @@ import httpx
 from prefect.client.schemas.objects import State
 from prefect.utilities.annotations import quote
 
-from pipeline.child import end_with_parent
-from pipeline.config import Config
-from pipeline.errors import UserError, WorkError
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.subprocesses import end_with_parent
+from apportion.pipeline.runs.store import Store
 
 SERVER_SECONDS = 5.0
 """How long a Prefect server may take to say that it is there."""

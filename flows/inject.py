@@ -5,9 +5,9 @@ from __future__ import annotations
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.common import exclusive, opaque, worth_retrying
-from pipeline.config import Config
-from pipeline.stages import inject as stage
+from apportion.flows.common import exclusive, opaque, worth_retrying
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.stages import inject as stage
 
 
 @task(cache_policy=NO_CACHE, task_run_name="inject {name}", retries=1, retry_condition_fn=worth_retrying)

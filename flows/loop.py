@@ -7,13 +7,13 @@ from collections.abc import Callable
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.annotate import annotate
-from flows.common import opaque
-from flows.sample import sample
-from pipeline.config import Config
-from pipeline.stages import train as stage
-from pipeline.stages.common import engine_for
-from pipeline.stages.loop import Round, plan
+from apportion.flows.annotate import annotate
+from apportion.flows.common import opaque
+from apportion.flows.sample import sample
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.engines import running
+from apportion.pipeline.stages import train as stage
+from apportion.pipeline.stages.loop import Round, plan
 
 
 @task(cache_policy=NO_CACHE, task_run_name="train {name}")
@@ -41,5 +41,5 @@ def loop(config: Config, tell: Callable[[Round, str], None] | None = None) -> st
         except stage.NothingToLearnError:
             continue
         model = train_round(opaque(planned), run)
-    engine_for(config.model.model_copy(update={"path": model}), config.data_root)
+    running.engine_for(config.model.model_copy(update={"path": model}), config.data_root)
     return model

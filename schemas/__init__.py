@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from schemas.credit import COALITIONS, CREDITS, GAMES, INTERACTIONS, MESSAGE_CREDITS
-from schemas.failures import LOCALIZATIONS, PREFERENCES, REPAIRS, STEPS
-from schemas.quality import AUDIT, REJECTS
-from schemas.sampling import MESSAGES, POLICIES, TASKS, TRAJECTORIES
-from schemas.table import SchemaError, Table, Violation
-from schemas.training import ADVANTAGES, NORMALIZER_STATE, TRAIN_ROWS, TRAINING_LOG
+from apportion.schemas.credit import COALITIONS, CREDITS, GAMES, INTERACTIONS, MESSAGE_CREDITS
+from apportion.schemas.failures import LOCALIZATIONS, PREFERENCES, REPAIRS, STEPS
+from apportion.schemas.quality import AUDIT, REJECTS
+from apportion.schemas.sampling import MESSAGES, POLICIES, TASKS, TRAJECTORIES
+from apportion.schemas.table import SchemaError, Table, Violation
+from apportion.schemas.training import ADVANTAGES, NORMALIZER_STATE, TRAIN_ROWS, TRAINING_LOG
 
 __all__ = ["RELATIONS", "SCHEMA_VERSION", "TABLES", "Relation", "SchemaError", "Table", "Violation"]
 

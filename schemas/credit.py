@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.table import TEXT, TEXTS, Table, column, one_of
+from apportion.schemas.table import TEXT, TEXTS, Table, column, one_of
 
 GAMES = Table(
     name="games",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.table import CHAT, INTS, TEXT, Table, column, one_of
+from apportion.schemas.table import CHAT, INTS, TEXT, Table, column, one_of
 
 STEPS = Table(
     name="steps",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.table import TEXT, Table, column
+from apportion.schemas.table import TEXT, Table, column
 
 AUDIT = Table(
     name="audit",

@@ -1,4 +1,4 @@
-"""Renders the declared tables: SQL views over a store, and docs/tables.md (`python -m schemas.render`)."""
+"""Renders the declared tables: SQL views over a store, and docs/tables.md (`python -m apportion.schemas.render`)."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas import RELATIONS, SCHEMA_VERSION, TABLES, Table
-from schemas.table import sql_type
+from apportion.schemas import RELATIONS, SCHEMA_VERSION, TABLES, Table
+from apportion.schemas.table import sql_type
 
 _FILE = "_store_file"
-DOC = Path(__file__).parents[1] / "docs" / "tables.md"
+DOC = Path(__file__).absolute().parents[2] / "docs" / "tables.md"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def document() -> str:
     lines = [
         "# Tables",
         "",
-        f"Schema version {SCHEMA_VERSION}. Rendered from `schemas/` by `python -m schemas.render`.",
+        f"Schema version {SCHEMA_VERSION}. Rendered from `schemas/` by `python -m apportion.schemas.render`.",
         "Later versions add columns, and never rename or remove one.",
         "",
         "Shards are `<store>/<table>/run_id=<run>/part-<shard>.parquet`. A partition column is a folder name",

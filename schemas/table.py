@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from pipeline.errors import WorkError
+from apportion.pipeline.core.errors import WorkError
 
 TEXT = pa.large_string()
 TEXTS = pa.large_list(pa.large_string())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import settings
 from roads import ROOT, Road, small_config
 
-from pipeline.quiet import hush
+from apportion.pipeline.core.libraries import hush
 
 hush(ROOT / "data")
 
@@ -18,9 +18,9 @@ settings.load_profile("unhurried")
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     """The main road, run once: sample and annotate on a real model through the real flows."""
-    from flows.annotate import annotate
-    from flows.common import light
-    from flows.sample import sample
+    from apportion.flows.annotate import annotate
+    from apportion.flows.common import light
+    from apportion.flows.sample import sample
 
     config = small_config(tmp_path_factory.mktemp("road"), "road", annotate__on="all")
     with light():

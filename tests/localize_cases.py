@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.localize.case import Case, Label, Step
+from apportion.pipeline.trajectory.case import Case, Label, Step
 
 
 def make(speakers, label=None, *, question="q?", source="s", sound=False, start=0, texts=None, name=None):

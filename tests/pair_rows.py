@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from schemas import TABLES
+from apportion.schemas import TABLES
 
 QUESTION = "In which town does the owner of the Blue Lantern live?"
 WORSE = "ask homes: Where does Nell Birch live?"

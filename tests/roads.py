@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import Config, load_config
+from apportion.pipeline.core.config import Config, load_config
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ def small_config(folder: Path, name: str, **sets: object) -> Config:
 
 def small_overrides(folder: Path, name: str, **sets: object) -> tuple[str, ...]:
     """What `small_config` sets, as the command line takes it."""
-    from pipeline.tasks.multihop import generate, write
+    from apportion.pipeline.tasks.multihop import generate, write
 
     write(generate(8, seed=3), folder / "world")
     documents = {name: str(folder / "world" / f"{name}.jsonl") for name in ("owners", "homes")}
@@ -56,6 +56,6 @@ def small_overrides(folder: Path, name: str, **sets: object) -> tuple[str, ...]:
 
 def embedded_model() -> Path:
     """SmolLM2-135M-Instruct, converted at its first use."""
-    from pipeline.models import resolve_model
+    from apportion.pipeline.engines.checkpoints import resolve_model
 
     return resolve_model("smollm2", data_root=ROOT / "data")

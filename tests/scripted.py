@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
-from pipeline.ids import digest
-from pipeline.teams.base import Conversation, Topology, Turn
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
+from apportion.pipeline.teams.base import Conversation, Topology, Turn
 
 
 class ByteTokenizer:

@@ -32,19 +32,19 @@ DOORS: dict[str, tuple[str, ...]] = {
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
     "rich": {
-        "pipeline/demo.py": "the demo tells its story on the screen; it is a verb in all but its place",
-        "pipeline/progress.py": "bars are drawn for the command line; stages know the protocol alone",
-        "pipeline/sql.py": "tables for people are laid out where queries are answered",
+        "apportion/demo/demo.py": "the demo tells its story on the screen; it is a verb in all but its place",
+        "apportion/cli/progress.py": "bars are drawn for the command line; stages know the protocol alone",
+        "pipeline/runs/sql.py": "tables for people are laid out where queries are answered",
     },
 }
 """Library -> file that imports it elsewhere, with the reason."""
 
 FLOWS_FROM_BELOW = {
-    "pipeline/cli.py": "verbs start flows",
-    "pipeline/cli_audit.py": "verbs start flows",
-    "pipeline/cli_inject.py": "verbs start flows",
-    "pipeline/cli_train.py": "verbs start flows",
-    "pipeline/demo.py": "the demo plays the flows",
+    "apportion/cli/app.py": "verbs start flows",
+    "apportion/cli/audit.py": "verbs start flows",
+    "apportion/cli/inject.py": "verbs start flows",
+    "apportion/cli/train.py": "verbs start flows",
+    "apportion/demo/demo.py": "the demo plays the flows",
 }
 """Files of the pipeline that import flows, which stand above it."""
 
@@ -159,11 +159,22 @@ def test_help_is_told_without_any_heavy_library(arguments: list[str]):
     assert loaded(HELP.format(arguments=arguments)) == set()
 
 
-@pytest.mark.parametrize("module", ["pipeline.cli", "pipeline.config", "pipeline.store", "pipeline.sql", "schemas"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "apportion.cli.app",
+        "apportion.pipeline.core.config",
+        "apportion.pipeline.runs.store",
+        "apportion.pipeline.runs.sql",
+        "schemas",
+    ],
+)
 def test_what_reads_and_configures_imports_no_heavy_library(module: str):
     assert loaded(f"import {module}") == set()
 
 
 def test_every_stage_imports_without_torch_vllm_and_prefect():
-    stages = sorted(f"pipeline.stages.{path.stem}" for path in files("pipeline/stages") if path.stem != "__init__")
+    stages = sorted(
+        f"apportion.pipeline.stages.{path.stem}" for path in files("pipeline/stages") if path.stem != "__init__"
+    )
     assert loaded(f"import {', '.join(stages)}") == set()

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from small_checkpoint import write_checkpoint
 
-from pipeline import cli
-from pipeline.store import Store
-from schemas import TABLES
+from apportion.cli import app as cli
+from apportion.pipeline.runs.store import Store
+from apportion.schemas import TABLES
 
 ROOT = Path(__file__).parent.parent
 LONG = "a" * 300
@@ -226,13 +226,13 @@ def test_interrupt_says_that_the_work_goes_on(apportion: Command, monkeypatch: p
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pipeline.stages.sample.plan", interrupted)
+    monkeypatch.setattr("apportion.pipeline.stages.sample.plan", interrupted)
     assert "goes on where it stopped" in apportion.refused("sample", code=130)
 
 
 def test_the_program_itself_ends_with_2_and_one_line(tmp_path: Path):
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "sample", "-c", str(tmp_path / "no.toml")],
+        [sys.executable, "-m", "apportion.cli.app", "sample", "-c", str(tmp_path / "no.toml")],
         capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (2, "")
@@ -290,7 +290,7 @@ def test_the_default_run_is_the_newest_by_its_manifest(apportion: Command):
     listed = {run["run"]: run["created"] for run in json.loads(apportion("runs", "list", "-f", "json").out)}
     assert apportion("annotate", "--dry-run", "--set", "model.path=nowhere").err.count("\n") == 1
     assert listed["older"] <= listed["newer"]
-    from pipeline.cli_common import config_of_run
+    from apportion.cli.common import config_of_run
 
     assert config_of_run(None, [f"run.data={apportion.data}"], None)[1] == "newer"
     manifest = apportion.data / "runs/_manifests/newer.json"

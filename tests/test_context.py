@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from pipeline.context import context_of
-from pipeline.counterfactual.game import Rules, build_game
-from pipeline.importers.base import Turn, message_rows
+from apportion.pipeline.games.game import Rules, build_game
+from apportion.pipeline.importers.base import Turn, message_rows
+from apportion.pipeline.trajectory.context import context_of
 
 TURNS = [
     Turn("user", "user", "task", "q?"),

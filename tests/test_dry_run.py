@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from small_checkpoint import NO_SYSTEM, write_checkpoint
 
-from pipeline import cli, dry
-from pipeline.store import Store
+from apportion.cli import app as cli
+from apportion.pipeline.core import dry_run as dry
+from apportion.pipeline.runs.store import Store
 
 
 @dataclass
@@ -232,7 +233,7 @@ def test_the_embedded_model_is_looked_at_without_being_put_into_the_data_folder(
         made.append(target)
         return write_checkpoint(target)
 
-    monkeypatch.setattr("pipeline.models._embedded", converted)
+    monkeypatch.setattr("apportion.pipeline.engines.checkpoints._embedded", converted)
     before = shell.tree()
     shell("annotate", "--run", "c", "--dry-run", "--set", "model.path=smollm2")
     assert shell.code == 0
@@ -297,10 +298,10 @@ def test_what_stands_is_not_done_again(shell: Shell, imported: Any, monkeypatch:
 
     imported(said(2, success=True))
     engine = ScriptedEngine()
-    for stage in ("annotate", "failures"):
-        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: engine)
-    from pipeline.config import load_config
-    from pipeline.stages import annotate, failures
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: engine)
+    from apportion.pipeline.core.config import load_config
+    from apportion.pipeline.stages import blame as failures
+    from apportion.pipeline.stages import credit as annotate
 
     manifest = Store(shell.folder / "data/runs").manifest("c") or {}
     config = load_config(None, (f"model.path={shell.folder / 'model'}",), manifest["config"])

@@ -16,12 +16,12 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from flows.common import light
-from pipeline.errors import UserError, WorkError
-from pipeline.limit import limited
-from pipeline.tasks.task import make_task
-from pipeline.teams.base import Agent, Conversation
-from pipeline.training import job
+from apportion.flows.common import light
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.limits import limited
+from apportion.pipeline.teams.base import Agent, Conversation
+from apportion.pipeline.training import job
+from apportion.pipeline.trajectory.task import make_task
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def test_a_dead_prefect_server_is_named_with_the_cure():
 
 
 def test_a_prefect_server_that_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("flows.common.SERVER_SECONDS", 0.1)
+    monkeypatch.setattr("apportion.flows.common.SERVER_SECONDS", 0.1)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -110,7 +110,7 @@ def test_a_block_ends_at_its_limit_and_leaves_no_clock_behind():
 
 
 def test_a_tool_that_never_comes_back_ends_its_conversation_alone(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("pipeline.limit.SECONDS", 0.01)
+    monkeypatch.setattr("apportion.pipeline.core.limits.SECONDS", 0.01)
 
     class Waits:
         name = "wait"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, load_config
-from pipeline.demo import at_home, held_out
-from pipeline.errors import UserError
-from pipeline.paths import SHIPPED
-from pipeline.stages.sample import rules_of
+from apportion.demo.demo import at_home, held_out
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.paths import SHIPPED
+from apportion.pipeline.stages.sample import rules_of
 
 TEAM = """
 [tools.find]
@@ -231,7 +231,7 @@ def _empty(folder: Path) -> Path:
 
 
 def _all_paths(config: Config) -> set[str]:
-    from pipeline.paths import change_paths
+    from apportion.pipeline.core.paths import change_paths
 
     found: set[str] = set()
     change_paths(config.model_dump(mode="json"), lambda key, path: found.add(path) or path)

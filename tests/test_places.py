@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.places import hold, listed, put, put_beside
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.places import hold, listed, put, put_beside
 
 ROOT = Path(__file__).parent.parent
 
 
 def test_a_place_is_held_by_one_process_and_free_after_kill_9(tmp_path: Path):
     script = (
-        "import sys\nfrom pathlib import Path\nfrom pipeline.places import hold\n"
+        "import sys\nfrom pathlib import Path\nfrom apportion.pipeline.core.places import hold\n"
         f"with hold(Path({str(tmp_path / 'out')!r})):\n    print('held', flush=True)\n    sys.stdin.read()\n"
     )
     other = subprocess.Popen(

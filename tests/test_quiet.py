@@ -11,7 +11,7 @@ from pathlib import Path
 
 from small_checkpoint import write_checkpoint
 
-from pipeline.models import without_pattern
+from apportion.pipeline.engines.checkpoints import without_pattern
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = re.compile(r"it/s|%\||[Ww]arn|INFO|DEBUG|ERROR|Traceback|resource_tracker|[Pp]refect|torch|vllm|\.py:\d")
@@ -30,13 +30,14 @@ def python(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProc
 
 def apportion(folder: Path, *arguments: str) -> tuple[int, str, str]:
     """A verb as its own process: exit code, standard output, standard error."""
-    done = python("from pipeline.cli import main; main()", folder, *arguments)
+    done = python("from apportion.cli.app import main; main()", folder, *arguments)
     return done.returncode, done.stdout, done.stderr
 
 
 def test_bars_of_other_libraries_are_off(tmp_path: Path):
     code = (
-        "from pathlib import Path; from pipeline.quiet import hush; hush(Path('data'))\n"
+        "from pathlib import Path; "
+        "from apportion.pipeline.core.libraries import hush; hush(Path('data'))\n"
         "from tqdm import tqdm, trange; from tqdm.auto import tqdm as auto\n"
         "list(tqdm(range(3))), list(auto(range(3))), list(trange(3))"
     )
@@ -46,7 +47,7 @@ def test_bars_of_other_libraries_are_off(tmp_path: Path):
 
 def test_silence_swallows_native_output_too_and_lets_errors_through(tmp_path: Path):
     code = (
-        "import os, sys; from pipeline.quiet import silent\n"
+        "import os, sys; from apportion.pipeline.core.libraries import silent\n"
         "print('before')\n"
         "try:\n"
         "    with silent():\n"
@@ -58,12 +59,13 @@ def test_silence_swallows_native_output_too_and_lets_errors_through(tmp_path: Pa
     assert (done.returncode, done.stdout, done.stderr) == (0, "before\nseen\n", "")
 
 
-def test_our_processes_run_our_code_in_a_folder_that_has_a_pipeline_of_its_own(tmp_path: Path):
-    (tmp_path / "pipeline").mkdir()
-    (tmp_path / "pipeline/__init__.py").write_text("raise SystemExit('not ours')\n")
+def test_our_processes_run_our_code_in_a_folder_that_has_an_apportion_of_its_own(tmp_path: Path):
+    (tmp_path / "apportion").mkdir()
+    (tmp_path / "apportion/__init__.py").write_text("raise SystemExit('not ours')\n")
     code = (
-        "import subprocess, sys; from pathlib import Path; from pipeline.quiet import hush; hush(Path('data'))\n"
-        "for how in (['-c', 'import pipeline.child'], ['-m', 'pipeline.errors']):\n"
+        "import subprocess, sys; from pathlib import Path; "
+        "from apportion.pipeline.core.libraries import hush; hush(Path('data'))\n"
+        "for how in (['-c', 'import apportion.pipeline.core.ids'], ['-m', 'apportion.pipeline.core.errors']):\n"
         "    subprocess.run([sys.executable, *how], check=True)"
     )
     done = python(code, tmp_path)

@@ -8,12 +8,12 @@ import duckdb
 import pytest
 from scripted import ScriptedEngine, decoded
 
-import schemas
-from pipeline.config import AgentConfig, SampleConfig, TeamConfig, ToolConfig
-from pipeline.sampling import Played, message_rows, play, rollouts, trajectory_row
-from pipeline.tasks.task import make_task
-from pipeline.teams.load import Team, load_team
-from pipeline.verifiers import get_verifier
+from apportion import schemas
+from apportion.pipeline.core.config import AgentConfig, SampleConfig, TeamConfig, ToolConfig
+from apportion.pipeline.play.play import Played, message_rows, play, rollouts, trajectory_row
+from apportion.pipeline.teams.load import Team, load_team
+from apportion.pipeline.trajectory.task import make_task
+from apportion.pipeline.verifiers import get_verifier
 
 TASKS = [make_task(f"What is {n}+1?", [str(n + 1)], source="toy", split="all") for n in range(3)]
 CONFIG = SampleConfig(group_size=2, max_tokens=60, temperature=0.5)

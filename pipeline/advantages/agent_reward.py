@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-from pipeline.advantages.group import compared
-from pipeline.errors import UserError
+from apportion.pipeline.advantages.group import compared
+from apportion.pipeline.core.errors import UserError
 
 OUTCOME, CREDIT, TOOL = 0.9, 0.9, 0.1
 """Weights of the parts."""

@@ -7,9 +7,9 @@ from typing import Protocol
 
 import polars as pl
 
-from pipeline.advantages import dr_mas, grpo, rloo, shapley, sharp, success_failure
-from pipeline.advantages.inputs import Inputs, Need
-from pipeline.errors import UserError
+from apportion.pipeline.advantages import dr_mas, grpo, rloo, shapley, sharp, success_failure
+from apportion.pipeline.advantages.inputs import Inputs, Need
+from apportion.pipeline.core.errors import UserError
 
 __all__ = ["METHODS", "Inputs", "Method", "Need", "method"]
 

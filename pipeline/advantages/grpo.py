@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.advantages.group import COMMON, advantage_rows, compared
-from pipeline.advantages.inputs import Inputs, Need
+from apportion.pipeline.advantages.group import COMMON, advantage_rows, compared
+from apportion.pipeline.advantages.inputs import Inputs, Need
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import polars as pl
 
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
 
 Need = Literal["credits", "credits_on_failures", "message_credits", "localizations"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.advantages.group import SIGMA_MIN, advantage_rows, compared
-from pipeline.advantages.inputs import Inputs, Need
+from apportion.pipeline.advantages.group import SIGMA_MIN, advantage_rows, compared
+from apportion.pipeline.advantages.inputs import Inputs, Need
 
 _AGAINST_OTHERS = (pl.col("reward") - pl.col("group_mean")) * pl.col("group_size") / (pl.col("group_size") - 1)
 

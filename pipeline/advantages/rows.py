@@ -8,9 +8,9 @@ from typing import Literal
 
 import polars as pl
 
-from pipeline.advantages.base import METHODS
-from pipeline.errors import UserError
-from pipeline.ids import digest
+from apportion.pipeline.advantages.base import METHODS
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import digest
 
 ROW_SCHEMA = pl.Schema(
     {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.advantages.agent_reward import AGENT, WEIGHTS, agent_trajectories, by_role
-from pipeline.advantages.group import COMMON, advantage_rows
-from pipeline.advantages.inputs import Inputs, Need, require_credits
+from apportion.pipeline.advantages.agent_reward import AGENT, WEIGHTS, agent_trajectories, by_role
+from apportion.pipeline.advantages.group import COMMON, advantage_rows
+from apportion.pipeline.advantages.inputs import Inputs, Need, require_credits
 
 PLANNER = "planner"
 LAMBDA = 1.0

@@ -8,8 +8,8 @@ from typing import Literal
 
 import polars as pl
 
-from pipeline.advantages.group import COMMON, DELTA, advantage_rows, compared
-from pipeline.advantages.inputs import Inputs, Need, require_branches
+from apportion.pipeline.advantages.group import COMMON, DELTA, advantage_rows, compared
+from apportion.pipeline.advantages.inputs import Inputs, Need, require_branches
 
 _PLACE = ["trajectory_id", "message_index"]
 

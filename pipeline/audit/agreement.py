@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.audit.figures import Estimate, estimate, mean
+from apportion.pipeline.audit.figures import Estimate, estimate, mean
 
 NOTHING = "nothing to compare"
 

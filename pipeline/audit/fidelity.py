@@ -11,9 +11,9 @@ from math import sqrt
 
 import polars as pl
 
-from pipeline.audit.agreement import commoner_sign, order_share, rank_correlation, sign_agreement
-from pipeline.audit.figures import Estimate, Figure, mean
-from pipeline.audit.inputs import LOO, SHAPLEY, halves
+from apportion.pipeline.audit.agreement import commoner_sign, order_share, rank_correlation, sign_agreement
+from apportion.pipeline.audit.figures import Estimate, Figure, mean
+from apportion.pipeline.audit.inputs import LOO, SHAPLEY, halves
 
 FIDELITY, REPLAY = "fidelity", "replay"
 NOT_REPLAYED = "nothing was replayed"

@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.audit.agreement import rank_correlation, spearman
-from pipeline.audit.figures import Estimate, Figure, mean
-from pipeline.audit.inputs import SHAPLEY
-from pipeline.credit import exact, loo, permutation
-from pipeline.credit.base import batches, gather
+from apportion.pipeline.audit.agreement import rank_correlation, spearman
+from apportion.pipeline.audit.figures import Estimate, Figure, mean
+from apportion.pipeline.audit.inputs import SHAPLEY
+from apportion.pipeline.credit import exact, loo, permutation
+from apportion.pipeline.credit.base import batches, gather
 
 SOLVER, GAMES, CREDIT = "solver", "games", "credit"
 INFORMATIVE = 0.05

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.credit import exact, loo
-from pipeline.credit.permutation import MAX_PLAYERS
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import exact, loo
+from apportion.pipeline.credit.permutation import MAX_PLAYERS
 
 REQUIRED = ("game_id", "kept", "value", "stderr")
 CREDIT_SCHEMA = pl.Schema(

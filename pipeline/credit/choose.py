@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from pipeline.credit import exact, loo, owen, permutation, quadrature
-from pipeline.credit.base import Estimator
-from pipeline.credit.prompt import Prompt
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import exact, loo, owen, permutation, quadrature
+from apportion.pipeline.credit.base import Estimator
+from apportion.pipeline.credit.prompt import Prompt
 
 NAMES = ("auto", "exact", "quadrature", "permutation", "loo", "owen")
 

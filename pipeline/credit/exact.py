@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
 
 RECOMMENDED_PLAYERS = 10
 MAX_PLAYERS = 16

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.credit import base, exact
+from apportion.pipeline.credit import base, exact
 
 INDEX_NAME = "shapley_interaction"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.credit.exact import NORMAL_95, players_of
+from apportion.pipeline.credit.exact import NORMAL_95, players_of
 
 
 def coalitions(n: int) -> NDArray[np.int64]:

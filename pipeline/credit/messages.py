@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
 
 NGRAM = 3
 # Scripts written without spaces: every character counts as a word, or a whole sentence would be one.

@@ -10,9 +10,9 @@ from math import factorial
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.credit import permutation
-from pipeline.credit.exact import NORMAL_95, sizes
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import permutation
+from apportion.pipeline.credit.exact import NORMAL_95, sizes
 
 MAX_COALITIONS = 1 << 16
 

@@ -10,8 +10,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.credit import loo
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import loo
 
 MAX_PLAYERS = 62
 MIN_INTERVAL_PAIRS = 16

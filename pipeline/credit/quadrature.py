@@ -13,9 +13,9 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.credit.permutation import MAX_PLAYERS, MIN_INTERVAL_PAIRS, student_t
-from pipeline.credit.prompt import Prompt
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit.permutation import MAX_PLAYERS, MIN_INTERVAL_PAIRS, student_t
+from apportion.pipeline.credit.prompt import Prompt
 
 MAX_BUDGET = 4096
 POOL = 2048

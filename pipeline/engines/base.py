@@ -82,7 +82,7 @@ class Engine(Protocol):
 
         The tokenizer stays, cached prefixes are forgotten, `fingerprint` names the new weights. Raises UserError, and
         leaves the engine as it was, when the folder is no checkpoint or one of another architecture. That the right
-        weights are there is for `pipeline.engines.sync` to prove.
+        weights are there is for `apportion.pipeline.engines.sync` to prove.
         """
         ...
 

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.child import end_with_parent, ending, last_words
-from pipeline.engines.plan import Ids
-from pipeline.engines.vllm import start
-from pipeline.errors import UserError, WorkError
-from pipeline.models import without_pattern
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.subprocesses import end_with_parent, ending, last_words
+from apportion.pipeline.engines.checkpoints import without_pattern
+from apportion.pipeline.engines.plan import Ids
+from apportion.pipeline.engines.vllm import start
 
 Floats = NDArray[np.float64]
 _USER_ERROR = 2

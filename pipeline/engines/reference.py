@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
-from pipeline.engines.reload import read_layout
-from pipeline.ids import digest
-from pipeline.models import fingerprint
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
+from apportion.pipeline.engines.checkpoints import fingerprint
+from apportion.pipeline.engines.reload import read_layout
 
 
 def load(model: Path, dtype: str = "float32") -> Any:

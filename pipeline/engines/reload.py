@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.models import shape_of
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.engines.checkpoints import shape_of
 
-EXTENSION = "pipeline.engines.reload.WeightsExtension"
+EXTENSION = "apportion.pipeline.engines.reload.WeightsExtension"
 """`worker_extension_cls` of every engine."""
 
 
@@ -21,7 +21,7 @@ class WeightsExtension:
 
     def unequal_weights(self, folder: str) -> list[str]:
         """Names of the worker's tensors that are not those of the checkpoint in `folder`; none is right."""
-        from pipeline.engines.proof import unequal_weights
+        from apportion.pipeline.engines.proof import unequal_weights
 
         return unequal_weights(self.model_runner.get_model(), self.vllm_config, Path(folder))
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.engines.base import Engine, ScoreRequest
-from pipeline.errors import WorkError
+from apportion.pipeline.core.errors import WorkError
+from apportion.pipeline.engines.base import Engine, ScoreRequest
 
 TOKENS = 60
 """Length at which a sequence is cut: with the token that vLLM adds it fits into every context window."""
@@ -97,7 +97,7 @@ def reference_logps(model: Path, fixed: Probe, dtype: str = "float32") -> list[l
 
     Plain transformers in float32, with weights rounded to `dtype`, one sequence at a time; freed before this returns.
     """
-    from pipeline.engines.reference import load, target_logprobs
+    from apportion.pipeline.engines.reference import load, target_logprobs
 
     loaded = load(model, dtype).float()
     values = [target_logprobs(loaded, request) for request in fixed.requests]

@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
-from pipeline.engines.plan import Ids, batches, heads, waves
-from pipeline.engines.reload import EXTENSION, read_layout
-from pipeline.errors import UserError, WorkError
-from pipeline.ids import digest
-from pipeline.models import fingerprint, is_cpu_build, resolve_dtype
-from pipeline.quiet import silent
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.core.libraries import silent
+from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
+from apportion.pipeline.engines.checkpoints import fingerprint, is_cpu_build, resolve_dtype
+from apportion.pipeline.engines.plan import Ids, batches, heads, waves
+from apportion.pipeline.engines.reload import EXTENSION, read_layout
 
 CPU_BLOCK = 32
 """Cache block on a CPU: finer than the default of 128, so that shorter prefixes are shared."""
@@ -130,7 +130,7 @@ class VllmEngine:
         self.fingerprint = digest([weights, self._tokenizer_digest, self._asked_dtype])
 
     def unequal_weights(self, model: Path) -> list[str]:
-        """Compared inside the worker, number by number (`pipeline.engines.proof`)."""
+        """Compared inside the worker, number by number (`apportion.pipeline.engines.proof`)."""
         with silent():
             found = self._llm.collective_rpc("unequal_weights", args=(str(model),))
         return list(dict.fromkeys(name for worker in found for name in worker))

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from pipeline.errors import UserError
-from pipeline.importers import messages, process_bench, who_and_when
-from pipeline.importers.base import Imported
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers import messages, process_bench, who_and_when
+from apportion.pipeline.importers.base import Imported
 
 __all__ = ["IMPORTERS", "Imported", "importer"]
 

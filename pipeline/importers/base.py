@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.ids import digest
-from pipeline.importers.files import Listing
-from pipeline.importers.notes import Remark, alike_line, folded, passed_over_line, remark_lines
-from pipeline.importers.text import BadRecordError, decode, parse_json, printable
-from pipeline.tasks.task import Reject, Task, task_row
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.importers.files import Listing
+from apportion.pipeline.importers.notes import Remark, alike_line, folded, passed_over_line, remark_lines
+from apportion.pipeline.importers.text import BadRecordError, decode, parse_json, printable
+from apportion.pipeline.trajectory.task import Reject, Task, task_row
 
 __all__ = [
     "BadRecordError",
@@ -156,7 +156,7 @@ class Collector:
 
 
 def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:
-    """Rows of `messages`. `context` is empty for what answers nothing, else null: see `pipeline.context`."""
+    """Rows of `messages`. `context` is empty for what answers nothing, else null: see `trajectory.context`."""
     for index, turn in enumerate(turns):
         yield without_nulls(
             {

@@ -17,8 +17,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.errors import UserError
-from pipeline.importers.text import BadRecordError, decode, json_problem, load_json, printable
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers.text import BadRecordError, decode, json_problem, load_json, printable
 
 READ = (".json", ".jsonl", ".ndjson", ".traj", ".parquet")
 PACKED = (".gz", ".zst", ".bz2")

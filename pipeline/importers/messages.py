@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.answers import is_closing, is_farewell, is_sign_off, marked_answer, stated_answer
-from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
-from pipeline.importers.calls import Ledger, Made, Result, call_block
-from pipeline.importers.endings import Ending, Key, answer_key, ending
-from pipeline.importers.files import Entry, entries, listing, shown
-from pipeline.importers.notes import NOT_READ
-from pipeline.importers.shapes import QUESTIONS, Chat, chats
-from pipeline.importers.speakers import UNNAMED, settle
-from pipeline.importers.speech import Said, is_message, read_message
-from pipeline.importers.text import brief, holds, without_nul
-from pipeline.tasks.task import make_task
+from apportion.pipeline.importers.answers import is_closing, is_farewell, is_sign_off, marked_answer, stated_answer
+from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
+from apportion.pipeline.importers.calls import Ledger, Made, Result, call_block
+from apportion.pipeline.importers.endings import Ending, Key, answer_key, ending
+from apportion.pipeline.importers.files import Entry, entries, listing, shown
+from apportion.pipeline.importers.notes import NOT_READ
+from apportion.pipeline.importers.shapes import QUESTIONS, Chat, chats
+from apportion.pipeline.importers.speakers import UNNAMED, settle
+from apportion.pipeline.importers.speech import Said, is_message, read_message
+from apportion.pipeline.importers.text import brief, holds, without_nul
+from apportion.pipeline.trajectory.task import make_task
 
 FORMAT = "messages"
 _EXPECTED = 'one conversation a line, as {"messages": [{"role": ..., "content": ...}, ...]}'

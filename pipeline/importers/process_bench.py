@@ -9,12 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.answers import marked_answer
-from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
-from pipeline.importers.files import entries, listing
-from pipeline.importers.notes import NOT_READ
-from pipeline.importers.text import brief, holds, opened, without_nul
-from pipeline.tasks.task import make_task
+from apportion.pipeline.importers.answers import marked_answer
+from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
+from apportion.pipeline.importers.files import entries, listing
+from apportion.pipeline.importers.notes import NOT_READ
+from apportion.pipeline.importers.text import brief, holds, opened, without_nul
+from apportion.pipeline.trajectory.task import make_task
 
 FORMAT = "process-bench"
 SOLVER = "solver"

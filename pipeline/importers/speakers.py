@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.importers.answers import is_sign_off
-from pipeline.importers.notes import Remark
-from pipeline.importers.speech import Said
-from pipeline.people import is_person, name_words
+from apportion.pipeline.importers.answers import is_sign_off
+from apportion.pipeline.importers.notes import Remark
+from apportion.pipeline.importers.speech import Said
+from apportion.pipeline.trajectory.people import is_person, name_words
 
 UNNAMED = "assistant"
 """The agent of every assistant message without a name."""

@@ -11,10 +11,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.importers.calls import Call, Result, call_block, first, read_call, read_calls, result_ids, text_id
-from pipeline.importers.notes import trimmed
-from pipeline.importers.parts import Content, joined, mark, read_content, thought
-from pipeline.importers.text import BadRecordError, brief, holds
+from apportion.pipeline.importers.calls import (
+    Call,
+    Result,
+    call_block,
+    first,
+    read_call,
+    read_calls,
+    result_ids,
+    text_id,
+)
+from apportion.pipeline.importers.notes import trimmed
+from apportion.pipeline.importers.parts import Content, joined, mark, read_content, thought
+from apportion.pipeline.importers.text import BadRecordError, brief, holds
 
 _CALLERS = ("tool-call", "tool_call", "function_call", "function-call")
 ROLES: Mapping[str, str] = {

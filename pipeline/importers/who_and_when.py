@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.answers import is_sign_off, marked_answer
-from pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
-from pipeline.importers.files import entries, listing
-from pipeline.importers.notes import NOT_READ, folded
-from pipeline.importers.text import brief, holds, opened, without_nul
-from pipeline.tasks.task import make_task
+from apportion.pipeline.importers.answers import is_sign_off, marked_answer
+from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
+from apportion.pipeline.importers.files import entries, listing
+from apportion.pipeline.importers.notes import NOT_READ, folded
+from apportion.pipeline.importers.text import brief, holds, opened, without_nul
+from apportion.pipeline.trajectory.task import make_task
 
 FORMAT = "who-and-when"
 _EXPECTED = 'JSON files with "question", "ground_truth", "history" and the labels'

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import schemas
-from pipeline.advantages.base import Inputs, method
-from pipeline.advantages.rows import train_rows
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.failures.hygiene import with_split
-from pipeline.ids import digest
-from pipeline.stages import annotate
-from pipeline.stages.common import ALGORITHM_VERSION, frame
-from pipeline.store import Store
+from apportion import schemas
+from apportion.pipeline.advantages.base import Inputs, method
+from apportion.pipeline.advantages.rows import train_rows
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.frames import frame
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.datasets.hygiene import with_split
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.common import ALGORITHM_VERSION
 
 
 @dataclass(frozen=True)

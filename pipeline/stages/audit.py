@@ -9,17 +9,18 @@ from itertools import accumulate
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import schemas
-from pipeline.audit.fidelity import fidelity
-from pipeline.audit.inputs import masked_credits, masked_games, replayed
-from pipeline.audit.solver import credit_by_role, games_say, solver
-from pipeline.config import AnnotateConfig, Config
-from pipeline.errors import UserError
-from pipeline.ids import digest
-from pipeline.stages import annotate
-from pipeline.stages.common import ALGORITHM_VERSION, frame
-from pipeline.stages.foresee import foresee
-from pipeline.store import Store
+from apportion import schemas
+from apportion.pipeline.audit.fidelity import fidelity
+from apportion.pipeline.audit.inputs import masked_credits, masked_games, replayed
+from apportion.pipeline.audit.solver import credit_by_role, games_say, solver
+from apportion.pipeline.core.config import AnnotateConfig, Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.frames import frame
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.common import ALGORITHM_VERSION
+from apportion.pipeline.stages.foresee import foresee
 
 SHARD = "audit"
 AUDIT_VERSION = 2

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import UserError
-from pipeline.failures.log import Log
-from pipeline.importers import importer
-from pipeline.localize import agentrx, metrics
-from pipeline.localize.base import Localizer, Verdict
-from pipeline.localize.case import Case, Label, case_of
-from pipeline.localize.floors import labelled_place
-from pipeline.localize.folds import cross_validate, folds_by_question, unlabelled
-from pipeline.localize.load import BASELINE, Context, Cuts, Refuses, Shipped, checkers, localizers
-from pipeline.localize.metrics import FIGURES, Estimate
-from pipeline.localize.worth import WORTH
-from pipeline.stages.common import watcher
-from pipeline.tasks.task import Reject, make_task
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.evaluation import agentrx, metrics
+from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question, unlabelled
+from apportion.pipeline.evaluation.metrics import FIGURES, Estimate
+from apportion.pipeline.evaluation.worth import WORTH
+from apportion.pipeline.importers import importer
+from apportion.pipeline.localizers.base import Localizer, Verdict
+from apportion.pipeline.localizers.floors import labelled_place
+from apportion.pipeline.localizers.load import BASELINE, Context, Cuts, Refuses, Shipped, checkers, localizers
+from apportion.pipeline.trajectory.case import Case, Label, case_of
+from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.trajectory.task import Reject, make_task
 
 Floats = NDArray[np.float64]
 

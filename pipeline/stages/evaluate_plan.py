@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.localize.base import Localizer
-from pipeline.localize.case import Case
-from pipeline.localize.floors import labelled_place
-from pipeline.localize.folds import folds_by_question
-from pipeline.localize.load import Context, Slow, checkers, localizers
-from pipeline.stages.evaluate import Annotator, Choices, unseen
-from pipeline.stages.ready import to_speak
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.evaluation.folds import folds_by_question
+from apportion.pipeline.localizers.base import Localizer
+from apportion.pipeline.localizers.floors import labelled_place
+from apportion.pipeline.localizers.load import Context, Slow, checkers, localizers
+from apportion.pipeline.stages.evaluate import Annotator, Choices, unseen
+from apportion.pipeline.stages.ready import to_speak
+from apportion.pipeline.trajectory.case import Case
 
 
 def foretell(

@@ -9,15 +9,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.audit.summary import paragraph
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.export.formats import CONFIGS, SPLITS
-from pipeline.export.sets import READ, DataSets, data_sets
-from pipeline.export.write import ready, write
-from pipeline.stages import advantages, audit
-from pipeline.stages.common import set_apart
-from pipeline.store import Store
+from apportion.pipeline.audit.summary import paragraph
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.datasets.formats import CONFIGS, SPLITS
+from apportion.pipeline.datasets.sets import READ, DataSets, data_sets
+from apportion.pipeline.datasets.write import ready, write
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import advantages, audit
+from apportion.pipeline.stages.common import set_apart
 
 
 @dataclass(frozen=True)

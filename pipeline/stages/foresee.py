@@ -8,16 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.counterfactual import likelihood, recount, regenerate, replay
-from pipeline.counterfactual.game import Game
-from pipeline.failures import value_drop
-from pipeline.failures.log import Log
-from pipeline.sampling import first_prompts
-from pipeline.stages.annotate import AnnotatePlan, Shard, ask_all, games_of
-from pipeline.stages.bench import logs_of
-from pipeline.stages.failures import FailurePlan, failures_of, wanted_of
-from pipeline.stages.sample import SamplePlan
-from pipeline.store import Store
+from apportion.pipeline.games.game import Game
+from apportion.pipeline.localizers import value_drop
+from apportion.pipeline.play.continuation import logs_of
+from apportion.pipeline.play.play import first_prompts
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.blame import FailurePlan, failures_of, wanted_of
+from apportion.pipeline.stages.credit import AnnotatePlan, Shard, ask_all, games_of
+from apportion.pipeline.stages.sample import SamplePlan
+from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.values import likelihood, recount, regenerate, replay
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PLACE = re.compile(r"^trajectory \S+: ")

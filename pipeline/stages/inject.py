@@ -6,16 +6,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.failures.log import Log, branch
-from pipeline.ids import digest
-from pipeline.localize.faults import Fault, faults, pool
-from pipeline.sampling import message_rows
-from pipeline.stages.bench import Bench, check_conditions, logs_of
-from pipeline.stages.common import ALGORITHM_VERSION
-from pipeline.stages.sample import policy_of, writer
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.faults.faults import Fault, faults, pool
+from apportion.pipeline.play.continuation import Bench, check_conditions, logs_of
+from apportion.pipeline.play.play import message_rows
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.common import ALGORITHM_VERSION
+from apportion.pipeline.stages.sample import policy_of, writer
+from apportion.pipeline.trajectory.log import Log, branch
 
 TABLES = ("messages", "trajectories")
 PREFIX = "inject-"

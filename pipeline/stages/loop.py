@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.advantages.base import method
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.ids import MAX_NAME
-from pipeline.stages.sample import gather_tasks
+from apportion.pipeline.advantages.base import method
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import MAX_NAME
+from apportion.pipeline.stages.sample import gather_tasks
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,24 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from pipeline.config import AgentConfig, Config
-from pipeline.counterfactual import likelihood, recount, regenerate, replay
-from pipeline.dry import is_dry
-from pipeline.errors import UserError
-from pipeline.failures import value_drop
-from pipeline.models import PROVENANCE, resolve_model
-from pipeline.sampling import first_prompts
-from pipeline.stages.annotate import AnnotatePlan
-from pipeline.stages.common import tokenizer_for
-from pipeline.stages.failures import FailurePlan
-from pipeline.stages.import_logs import ImportPlan
-from pipeline.stages.loop import Round
-from pipeline.stages.sample import SamplePlan, claimed
-from pipeline.stages.sample import plan as sample_plan
-from pipeline.store import Store
-from pipeline.tasks.task import Task
-from pipeline.teams.load import Team, load_team
-from pipeline.verifiers import get_verifier
+from apportion.pipeline.core.config import AgentConfig, Config
+from apportion.pipeline.core.dry_run import is_dry
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.engines import running
+from apportion.pipeline.engines.checkpoints import PROVENANCE, resolve_model
+from apportion.pipeline.localizers import value_drop
+from apportion.pipeline.play.play import first_prompts
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.blame import FailurePlan
+from apportion.pipeline.stages.credit import AnnotatePlan
+from apportion.pipeline.stages.imports import ImportPlan
+from apportion.pipeline.stages.loop import Round
+from apportion.pipeline.stages.sample import SamplePlan, claimed
+from apportion.pipeline.stages.sample import plan as sample_plan
+from apportion.pipeline.teams.load import Team, load_team
+from apportion.pipeline.trajectory.task import Task
+from apportion.pipeline.values import likelihood, recount, regenerate, replay
+from apportion.pipeline.verifiers import get_verifier
 
 
 def to_sample(planned: SamplePlan) -> None:
@@ -125,7 +125,7 @@ def to_loop(rounds: Sequence[Round]) -> None:
 def to_speak(config: Config) -> Any:
     """The model's tokenizer; UserError where its folder holds no checkpoint that can be prompted as a chat."""
     to_load(config)
-    return tokenizer_for(config.model, config.data_root)
+    return running.tokenizer_for(config.model, config.data_root)
 
 
 def to_load(config: Config) -> None:

@@ -7,19 +7,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import schemas
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.ids import digest, file_digest
-from pipeline.models import check_window, fingerprint, provenance, resolve_model
-from pipeline.plugins import load_dotted
-from pipeline.sampling import Played, Rollout, message_rows, play, rollouts, trajectory_row
-from pipeline.stages.common import ALGORITHM_VERSION, engine_for, watcher
-from pipeline.store import Store
-from pipeline.tasks.files import load_tasks
-from pipeline.tasks.task import Reject, Task, task_row
-from pipeline.teams.load import Team, load_team, nature_of
-from pipeline.verifiers import get_verifier
+from apportion import schemas
+from apportion.pipeline.core.code import load
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import digest, file_digest
+from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.engines import running
+from apportion.pipeline.engines.checkpoints import check_window, fingerprint, provenance, resolve_model
+from apportion.pipeline.play.play import Played, Rollout, message_rows, play, rollouts, trajectory_row
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.common import ALGORITHM_VERSION
+from apportion.pipeline.tasks.files import load_tasks
+from apportion.pipeline.teams.load import Team, load_team, nature_of
+from apportion.pipeline.trajectory.task import Reject, Task, task_row
+from apportion.pipeline.verifiers import get_verifier
 
 TABLES = ("messages", "trajectories")
 
@@ -70,7 +72,7 @@ def gather_tasks(config: Config) -> tuple[list[Task], list[Reject]]:
     """The tasks that the configuration names. Raises UserError when there are none."""
     section = config.tasks
     if section.source:
-        tasks: list[Task] = list(load_dotted(section.source)(**section.options))
+        tasks: list[Task] = list(load(section.source)(**section.options))
         return tasks[section.offset :][: section.limit], []
     if not section.path:
         raise UserError("config: tasks.path is empty; name a task file: --set tasks.path=FILE.jsonl")
@@ -143,7 +145,7 @@ def prepare(plan: SamplePlan) -> None:
     }  # fmt: skip
     claimed(store, run, plan.spec)
     if plan.pending:
-        engine_for(config.model, config.data_root)
+        running.engine_for(config.model, config.data_root)
     claim(store, run, manifest)
     store.sweep(run)
     write = writer(store, run, "00000", digest([ALGORITHM_VERSION, plan.spec]))
@@ -176,7 +178,7 @@ def _files(documents: str | list[str]) -> list[str]:
 def run_shard(plan: SamplePlan, shard: Shard) -> list[Played]:
     """Sample one shard and commit it: messages first, trajectories last. The cache starts empty."""
     config = plan.config
-    engine = engine_for(config.model, config.data_root)
+    engine = running.engine_for(config.model, config.data_root)
     engine.reset_prefix_cache()
     solo = shard.rollouts[0].origin == "solo"
     team = plan.solo if solo else plan.team

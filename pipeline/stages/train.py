@@ -13,19 +13,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-import schemas
-from pipeline.config import Config
-from pipeline.errors import UserError, WorkError
-from pipeline.failures.hygiene import apart, clean, of_task, with_split
-from pipeline.ids import digest
-from pipeline.models import PROVENANCE, provenance, resolve_model
-from pipeline.places import hold
-from pipeline.stages import advantages
-from pipeline.stages.common import ALGORITHM_VERSION, frame, set_apart, watcher
-from pipeline.stages.sample import policy_of
-from pipeline.store import Store
-from pipeline.training.job import Job, launch
-from pipeline.training.rows import Refused, refuse_pairs, refuse_sequences
+from apportion import schemas
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.frames import frame
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.core.places import hold
+from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.datasets.hygiene import apart, clean, of_task, with_split
+from apportion.pipeline.engines.checkpoints import PROVENANCE, provenance, resolve_model
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import advantages
+from apportion.pipeline.stages.common import ALGORITHM_VERSION, set_apart
+from apportion.pipeline.stages.sample import policy_of
+from apportion.pipeline.training.job import Job, launch
+from apportion.pipeline.training.rows import Refused, refuse_pairs, refuse_sequences
 
 Kind = Literal["dpo", "grpo"]
 TRAINED = "train"

@@ -1,6 +1,6 @@
 """Tasks: read from files and data sets, or made by our own generator."""
 
-from pipeline.tasks.files import load_tasks
-from pipeline.tasks.task import Reject, Task, make_task
+from apportion.pipeline.tasks.files import load_tasks
+from apportion.pipeline.trajectory.task import Reject, Task, make_task
 
 __all__ = ["Reject", "Task", "load_tasks", "make_task"]

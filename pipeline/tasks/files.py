@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.tasks.columns import (
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.tasks.columns import (
     QUESTION_COLUMNS,
     REFERENCE_COLUMNS,
     BadRowError,
@@ -19,8 +19,8 @@ from pipeline.tasks.columns import (
     plain,
     question_of,
 )
-from pipeline.tasks.rows import KINDS, Row, kind_of, rows_of
-from pipeline.tasks.task import Reject, Task, make_task
+from apportion.pipeline.tasks.rows import KINDS, Row, kind_of, rows_of
+from apportion.pipeline.trajectory.task import Reject, Task, make_task
 
 _SHOWN = 500
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")

@@ -13,9 +13,9 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
-from pipeline.ids import file_digest
-from pipeline.tasks.task import Task, make_task
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import file_digest
+from apportion.pipeline.trajectory.task import Task, make_task
 
 MAX_TASKS = 5000
 SPLITS = ("train", "test")

@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.verifiers.base import boxed
-from pipeline.verifiers.exact import normalize
+from apportion.pipeline.verifiers.base import boxed
+from apportion.pipeline.verifiers.exact import normalize
 
 _DEPTH = 4
 _INSIDE = (

@@ -6,10 +6,10 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pipeline.errors import WorkError
-from pipeline.limit import limited
-from pipeline.tasks.task import Task
-from pipeline.tools.base import Tool, ToolResult
+from apportion.pipeline.core.errors import WorkError
+from apportion.pipeline.core.limits import limited
+from apportion.pipeline.tools.base import Tool, ToolResult
+from apportion.pipeline.trajectory.task import Task
 
 USER = "user"
 

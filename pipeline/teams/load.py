@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from pipeline.config import AgentConfig, TeamConfig, ToolConfig
-from pipeline.errors import UserError
-from pipeline.plugins import load_dotted
-from pipeline.tasks.task import Task
-from pipeline.teams.base import Agent, Conversation, Scripted, Topology
-from pipeline.teams.planner_workers import PlannerWorkers
-from pipeline.teams.solo import Solo
-from pipeline.teams.think_solve import ThinkSolve
-from pipeline.teams.voting import Voting
-from pipeline.tools.base import Tool
-from pipeline.tools.calculator import Calculator
-from pipeline.tools.search import Search
+from apportion.pipeline.core.code import load
+from apportion.pipeline.core.config import AgentConfig, TeamConfig, ToolConfig
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.teams.base import Agent, Conversation, Scripted, Topology
+from apportion.pipeline.teams.planner_workers import PlannerWorkers
+from apportion.pipeline.teams.solo import Solo
+from apportion.pipeline.teams.think_solve import ThinkSolve
+from apportion.pipeline.teams.voting import Voting
+from apportion.pipeline.tools.base import Tool
+from apportion.pipeline.tools.calculator import Calculator
+from apportion.pipeline.tools.search import Search
+from apportion.pipeline.trajectory.task import Task
 
 TOPOLOGIES: dict[str, type[Topology]] = {
     "planner_workers": PlannerWorkers,
@@ -79,7 +79,7 @@ def load_topology(name: str) -> Topology:
             f"config: team.topology = {name!r}: known are {', '.join(sorted(TOPOLOGIES))}, "
             "or the dotted path of your own class"
         )
-    made = load_dotted(name)
+    made = load(name)
     try:
         topology: Topology = made() if callable(made) else made
     except TypeError as error:
@@ -132,5 +132,5 @@ def _tool(name: str, config: ToolConfig) -> Tool:
         if not files:
             raise UserError(f"config: team.tools.{name}: a search tool needs documents = 'FILE' or a list of files")
         return Search.from_files(files, config.k)
-    tool: Tool = load_dotted(config.kind)(**config.options)
+    tool: Tool = load(config.kind)(**config.options)
     return tool

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 
-from pipeline.teams.base import Conversation, Message, Play, Turn, together
-from pipeline.teams.solo import ANSWER, use_tools
+from apportion.pipeline.teams.base import Conversation, Message, Play, Turn, together
+from apportion.pipeline.teams.solo import ANSWER, use_tools
 
 ASK = re.compile(r"^\s*ask\s+([\w-]+)\s*:\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 HINT = "Write 'ask NAME: question' or 'answer: ...'."

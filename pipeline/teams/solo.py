@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Sequence
 
-from pipeline.teams.base import Conversation, Message, Play, Turn
+from apportion.pipeline.teams.base import Conversation, Message, Play, Turn
 
 ANSWER = re.compile(r"^\s*answer\s*:\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 

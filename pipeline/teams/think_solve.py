@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.teams.base import Conversation, Play
-from pipeline.teams.solo import ANSWER, use_tools
+from apportion.pipeline.teams.base import Conversation, Play
+from apportion.pipeline.teams.solo import ANSWER, use_tools
 
 
 class ThinkSolve:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from pipeline.teams.base import Conversation, Play, together
-from pipeline.teams.solo import ANSWER, use_tools
-from pipeline.verifiers.exact import normalize
+from apportion.pipeline.teams.base import Conversation, Play, together
+from apportion.pipeline.teams.solo import ANSWER, use_tools
+from apportion.pipeline.verifiers.exact import normalize
 
 
 class Voting:

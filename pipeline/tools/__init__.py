@@ -1,7 +1,7 @@
 """Tools that agents may call."""
 
-from pipeline.tools.base import Tool, ToolResult
-from pipeline.tools.calculator import Calculator
-from pipeline.tools.search import Search
+from apportion.pipeline.tools.base import Tool, ToolResult
+from apportion.pipeline.tools.calculator import Calculator
+from apportion.pipeline.tools.search import Search
 
 __all__ = ["Calculator", "Search", "Tool", "ToolResult"]

@@ -8,7 +8,7 @@ import operator
 import re
 from collections.abc import Callable
 
-from pipeline.tools.base import ToolResult
+from apportion.pipeline.tools.base import ToolResult
 
 MAX_CHARACTERS = 500
 MAX_EXPONENT = 1000

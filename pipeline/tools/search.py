@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.scripts import SPACELESS, terms
-from pipeline.tools.base import ToolResult
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.scripts import SPACELESS, terms
+from apportion.pipeline.tools.base import ToolResult
 
 NOTHING_FOUND = "nothing found"
 MAX_QUERY_TOKENS = 256

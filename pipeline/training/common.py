@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import TrainerCallback
 
-from pipeline.config import TrainConfig
-from pipeline.training.rows import Schedule
-from pipeline.training.shared_prefix import completion_logps
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.training.rows import Schedule
+from apportion.pipeline.training.shared_prefix import completion_logps
 
 _NOT_METRICS = ("epoch", "total_flos")
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from pipeline.config import TrainConfig
-from pipeline.training.common import Policy, Recorder, WarmUp, arguments, fixed_logps, number_of_processes
-from pipeline.training.rows import Schedule, schedule
-from pipeline.training.shared_prefix import completion_logps
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.training.common import Policy, Recorder, WarmUp, arguments, fixed_logps, number_of_processes
+from apportion.pipeline.training.rows import Schedule, schedule
+from apportion.pipeline.training.shared_prefix import completion_logps
 
 _METRICS = (
     "rewards/chosen",

@@ -13,11 +13,11 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from pipeline.config import TrainConfig
-from pipeline.errors import UserError
-from pipeline.training.common import Policy, Recorder, WarmUp, arguments, fixed_logps, number_of_processes
-from pipeline.training.rows import Schedule, schedule
-from pipeline.training.shared_prefix import completion_logps
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.training.common import Policy, Recorder, WarmUp, arguments, fixed_logps, number_of_processes
+from apportion.pipeline.training.rows import Schedule, schedule
+from apportion.pipeline.training.shared_prefix import completion_logps
 
 _INTEGERS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "tool_mask", "wanted")
 _NUMBERS = ("advantages", "old_per_token_logps", "sampler_logps")

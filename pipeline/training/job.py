@@ -13,10 +13,10 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Literal
 
-from pipeline.child import end_with_parent, ending, last_words
-from pipeline.errors import UserError, WorkError
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.subprocesses import end_with_parent, ending, last_words
 
-_WORKER = "pipeline.training.worker"
+_WORKER = "apportion.pipeline.training.worker"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.ids import digest
+from apportion.pipeline.core.ids import digest
 
 MASTER = "float32"
 """Folder inside a checkpoint of lower precision that keeps the weights as trained: training goes on from them."""

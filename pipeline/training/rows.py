@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from pipeline.config import TrainConfig
-from pipeline.errors import UserError
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.core.errors import UserError
 
 _PARALLEL = ("completion_mask", "old_logprobs", "advantages")
 _PADDING = -1

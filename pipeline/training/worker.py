@@ -1,4 +1,4 @@
-"""The trainer's own process: python -m pipeline.training.worker JOB.json"""
+"""The trainer's own process: python -m apportion.pipeline.training.worker JOB.json"""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from pipeline.child import end_with_parent
-from pipeline.config import TrainConfig
-from pipeline.errors import UserError, WorkError
-from pipeline.models import PROVENANCE, provenance
-from pipeline.places import listed, put, put_beside
-from pipeline.quiet import hush
-from pipeline.training.job import Job
-from pipeline.training.rows import refuse_pairs, refuse_sequences
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.core.places import listed, put, put_beside
+from apportion.pipeline.core.subprocesses import end_with_parent
+from apportion.pipeline.engines.checkpoints import PROVENANCE, provenance
+from apportion.pipeline.training.job import Job
+from apportion.pipeline.training.rows import refuse_pairs, refuse_sequences
 
 if TYPE_CHECKING:
-    from pipeline.training.common import Policy
+    from apportion.pipeline.training.common import Policy
 
 _TOKENIZER_FILES = (
     "tokenizer*",
@@ -73,7 +73,7 @@ def run(job: Job) -> None:
     from accelerate import PartialState
     from transformers import set_seed
 
-    from pipeline.training.common import Recorder
+    from apportion.pipeline.training.common import Recorder
 
     set_seed(job.seed)
     policy = load_policy(job.model, settings.lora_rank)
@@ -82,11 +82,11 @@ def run(job: Job) -> None:
     recorder = Recorder(speak=True)
     with tempfile.TemporaryDirectory(prefix="apportion-trainer-") as folder:
         if job.kind == "grpo":
-            from pipeline.training.grpo import train_grpo
+            from apportion.pipeline.training.grpo import train_grpo
 
             train_grpo(policy, rows, settings, seed=job.seed, folder=folder, recorder=recorder)
         else:
-            from pipeline.training.dpo import train_dpo
+            from apportion.pipeline.training.dpo import train_dpo
 
             train_dpo(policy, rows, settings, seed=job.seed, folder=folder, recorder=recorder, margin=job.margin)
     recorder.metrics[0, "rows_refused"] = float(refused.total)
@@ -106,9 +106,9 @@ def load_policy(model: str, lora_rank: int) -> Policy:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    from pipeline.training.common import Policy
-    from pipeline.training.rounding import to_train_from
-    from pipeline.training.shared_prefix import pair_price
+    from apportion.pipeline.training.common import Policy
+    from apportion.pipeline.training.rounding import to_train_from
+    from apportion.pipeline.training.shared_prefix import pair_price
 
     disable_progress_bar()
     net = AutoModelForCausalLM.from_pretrained(to_train_from(Path(model)), dtype=torch.float32, trust_remote_code=False)
@@ -123,7 +123,7 @@ def load_policy(model: str, lora_rank: int) -> Policy:
 def _write_log(job: Job, metrics: dict[tuple[int, str], float]) -> None:
     import pyarrow.parquet as pq
 
-    from schemas import TABLES
+    from apportion.schemas import TABLES
 
     rows = [
         {"trainer": job.kind, "iteration": job.iteration, "step": step, "metric": metric, "value": value}
@@ -173,7 +173,7 @@ def _save(policy: Policy, job: Job, settings: TrainConfig) -> None:
     """
     from peft import PeftModel
 
-    from pipeline.training.rounding import dtype_of, save
+    from apportion.pipeline.training.rounding import dtype_of, save
 
     target = Path(job.out).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)

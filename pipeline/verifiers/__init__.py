@@ -6,17 +6,17 @@ import difflib
 import inspect
 from typing import Any
 
-from pipeline.errors import UserError
-from pipeline.plugins import load_dotted
-from pipeline.verifiers.base import Verdict, Verifier
+from apportion.pipeline.core.code import load
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.verifiers.base import Verdict, Verifier
 
 __all__ = ["VERIFIERS", "Verdict", "Verifier", "get_verifier"]
 
 VERIFIERS = {
-    "exact": "pipeline.verifiers.exact:Exact",
-    "f1": "pipeline.verifiers.f1:F1",
-    "number": "pipeline.verifiers.number:Number",
-    "math": "pipeline.verifiers.math:Math",
+    "exact": "apportion.pipeline.verifiers.exact:Exact",
+    "f1": "apportion.pipeline.verifiers.f1:F1",
+    "number": "apportion.pipeline.verifiers.number:Number",
+    "math": "apportion.pipeline.verifiers.math:Math",
 }
 
 
@@ -30,7 +30,7 @@ def get_verifier(name: str, **options: Any) -> Verifier:
         close = difflib.get_close_matches(name, VERIFIERS, n=1)
         hint = f"did you mean {close[0]!r}?" if close else "or give a class as 'package.module:Class'"
         raise UserError(f"no verifier {name!r}; there are {', '.join(VERIFIERS)}; {hint}")
-    found = load_dotted(VERIFIERS.get(name, name))
+    found = load(VERIFIERS.get(name, name))
     if isinstance(found, type):
         _refuse_unknown(name, found, options)
         try:

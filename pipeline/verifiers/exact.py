@@ -7,7 +7,7 @@ import string
 import unicodedata
 from collections.abc import Sequence
 
-from pipeline.verifiers.base import Verdict, binary
+from apportion.pipeline.verifiers.base import Verdict, binary
 
 MONEY = "$€£¥₹₩₽฿¢"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from pipeline import scripts
-from pipeline.verifiers.base import Verdict, setting
-from pipeline.verifiers.exact import normalize
+from apportion.pipeline.core import scripts
+from apportion.pipeline.verifiers.base import Verdict, setting
+from apportion.pipeline.verifiers.exact import normalize
 
 
 def words(text: str) -> list[str]:

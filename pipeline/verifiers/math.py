@@ -17,8 +17,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.errors import WorkError
-from pipeline.verifiers.base import Verdict, binary, setting
+from apportion.pipeline.core.errors import WorkError
+from apportion.pipeline.verifiers.base import Verdict, binary, setting
 
 ANSWER_TAIL = 4000
 """Characters of an answer that are read, counted from its end, where the final expression stands."""
@@ -117,9 +117,9 @@ class Math:
         # After a fork two processes would talk through one pipe: each needs its own child.
         if self._child is not None and self._owner == os.getpid():
             return self._child
-        root = str(Path(__file__).resolve().parents[2])
+        root = str(Path(__file__).absolute().parents[3])
         path = os.pathsep.join(part for part in (root, os.environ.get("PYTHONPATH", "")) if part)
-        code = f"from pipeline.verifiers.math import serve; serve({self.cpu_seconds!r})"
+        code = f"from apportion.pipeline.verifiers.math import serve; serve({self.cpu_seconds!r})"
         self._child = subprocess.Popen(
             [sys.executable, "-c", code],
             stdin=subprocess.PIPE,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal, DecimalException
 
-from pipeline.verifiers.base import Verdict, binary, setting
-from pipeline.verifiers.expression import ARITHMETIC
-from pipeline.verifiers.moments import same_moment
-from pipeline.verifiers.quantity import Quantities, Quantity, Reading
+from apportion.pipeline.verifiers.base import Verdict, binary, setting
+from apportion.pipeline.verifiers.expression import ARITHMETIC
+from apportion.pipeline.verifiers.moments import same_moment
+from apportion.pipeline.verifiers.quantity import Quantities, Quantity, Reading
 
 RELATIVE_TOLERANCE = 1e-6
 LARGEST_TOLERANCE = 1e15

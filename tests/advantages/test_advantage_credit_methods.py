@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from pipeline.advantages.base import method
-from pipeline.errors import UserError
-from schemas import TABLES
+from apportion.pipeline.advantages.base import method
+from apportion.pipeline.core.errors import UserError
+from apportion.schemas import TABLES
 
 TEAM = {"a": (1, "ann bob cid ann"), "b": (0, "ann bob cid ann")}
 CREDITS = {

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.advantages.base import METHODS, method
-from pipeline.errors import UserError
-from schemas import TABLES
+from apportion.pipeline.advantages.base import METHODS, method
+from apportion.pipeline.core.errors import UserError
+from apportion.schemas import TABLES
 
 ROOT = 2**0.5
 

@@ -7,10 +7,10 @@ import dataclasses
 import polars as pl
 import pytest
 
-from pipeline.advantages.base import method
-from pipeline.advantages.success_failure import SuccessFailure
-from pipeline.errors import UserError
-from schemas import TABLES
+from apportion.pipeline.advantages.base import method
+from apportion.pipeline.advantages.success_failure import SuccessFailure
+from apportion.pipeline.core.errors import UserError
+from apportion.schemas import TABLES
 
 TEAM = {"won": (1, "ann bob cid ann"), "lost": (0, "ann bob cid ann")}
 

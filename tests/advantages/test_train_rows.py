@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.advantages.rows import train_rows
-from pipeline.errors import UserError
-from schemas import TABLES
+from apportion.pipeline.advantages.rows import train_rows
+from apportion.pipeline.core.errors import UserError
+from apportion.schemas import TABLES
 
 MESSAGE_COLUMNS = {
     "trajectory_id": pl.String(), "message_index": pl.Int32(), "agent": pl.String(), "agent_call_id": pl.Int32(),

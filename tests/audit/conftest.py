@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-import schemas
-from pipeline.credit.base import solve
+from apportion import schemas
+from apportion.pipeline.credit.base import solve
 
 
 class Made:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.audit.agreement import commoner_sign, order_share, rank_correlation, sign_agreement, spearman
-from pipeline.audit.figures import estimate, mean, ratio
+from apportion.pipeline.audit.agreement import commoner_sign, order_share, rank_correlation, sign_agreement, spearman
+from apportion.pipeline.audit.figures import estimate, mean, ratio
 
 
 def rows(x: list[float], truth: list[float], trajectories: str = "", players: str = "") -> pl.DataFrame:

@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.audit.fidelity import fidelity, reliability
-from pipeline.audit.figures import Figure
-from pipeline.audit.inputs import halves, masked_credits, masked_games, replayed
+from apportion.pipeline.audit.fidelity import fidelity, reliability
+from apportion.pipeline.audit.figures import Figure
+from apportion.pipeline.audit.inputs import halves, masked_credits, masked_games, replayed
 
 AGENTS = {"a": 3, "b": 5, "c": 7}
 

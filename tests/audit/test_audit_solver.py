@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.audit.figures import Figure
-from pipeline.audit.inputs import masked_credits, masked_games
-from pipeline.audit.solver import credit_by_role, games_say, sampled, solver
+from apportion.pipeline.audit.figures import Figure
+from apportion.pipeline.audit.inputs import masked_credits, masked_games
+from apportion.pipeline.audit.solver import credit_by_role, games_say, sampled, solver
 
 
 def figures(made: Any) -> dict[tuple[str, str, str], Figure]:

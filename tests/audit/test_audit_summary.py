@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.audit.summary import paragraph
+from apportion.pipeline.audit.summary import paragraph
 
 SCOPE = "likelihood"
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-import schemas
-from pipeline.counterfactual.game import Game, Rules
-from pipeline.counterfactual.tables import Planned, credit_table, interaction_table, message_table
-from pipeline.credit.exact import Exact
-from pipeline.credit.loo import LeaveOneOut
-from pipeline.credit.owen import Owen
+from apportion import schemas
+from apportion.pipeline.credit.exact import Exact
+from apportion.pipeline.credit.loo import LeaveOneOut
+from apportion.pipeline.credit.owen import Owen
+from apportion.pipeline.games.game import Game, Rules
+from apportion.pipeline.games.tables import Planned, credit_table, interaction_table, message_table
 
 RULES = Rules("likelihood", "s", "outcome")
 WORTH = {"or": (0.0, 1.0, 1.0, 1.0), "and": (0.0, 0.0, 0.0, 1.0)}

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.counterfactual.game import Game, Rules, build_game
-from pipeline.teams.render import NEUTRAL
+from apportion.pipeline.games.game import Game, Rules, build_game
+from apportion.pipeline.trajectory.render import NEUTRAL
 
 TRAJECTORY = {"trajectory_id": "j1", "task_id": "t1", "text_digest": "d1", "origin": "sampled"}
 

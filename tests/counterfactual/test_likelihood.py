@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import ByteTokenizer, ScriptedEngine, decoded, hashed_log_p
 
-from pipeline.counterfactual import likelihood, prompts
-from pipeline.counterfactual.game import Game, Rules, Shown
-from pipeline.counterfactual.likelihood import Asked, evaluate, tokens
-from pipeline.counterfactual.prompts import ELLIPSIS, chunks, fit, kept_string
+from apportion.pipeline.games import prompts
+from apportion.pipeline.games.game import Game, Rules, Shown
+from apportion.pipeline.games.prompts import ELLIPSIS, chunks, fit, kept_string
+from apportion.pipeline.values import likelihood
+from apportion.pipeline.values.likelihood import Asked, evaluate, tokens
 
 TOKENIZER = ByteTokenizer()
 

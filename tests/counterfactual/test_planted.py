@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from scripted import ByteTokenizer, ScriptedEngine, decoded
 
-from pipeline.counterfactual import likelihood
-from pipeline.counterfactual.game import Rules
-from pipeline.counterfactual.planted import (
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import permutation
+from apportion.pipeline.credit.exact import shapley
+from apportion.pipeline.games.game import Rules
+from apportion.pipeline.tasks.multihop import TOWN_NAMES
+from apportion.pipeline.tasks.multihop import generate as generate_world
+from apportion.pipeline.values import likelihood
+from apportion.pipeline.values.planted import (
     HEADS,
     HONEST,
     LINEUPS,
@@ -27,11 +32,6 @@ from pipeline.counterfactual.planted import (
     half_width,
     mean,
 )
-from pipeline.credit import permutation
-from pipeline.credit.exact import shapley
-from pipeline.errors import UserError
-from pipeline.tasks.multihop import TOWN_NAMES
-from pipeline.tasks.multihop import generate as generate_world
 
 RULES = Rules("likelihood", "s", "outcome", masking="placeholder", cue="answer:", window=10_000)
 ONE = np.ones((1, 2))

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.counterfactual.game import Rules
-from pipeline.counterfactual.recount import evaluate, game, rewards_of, values, votes_of
-from pipeline.credit.exact import shapley
-from pipeline.credit.loo import leave_one_out
-from pipeline.failures.log import Log
-from pipeline.tasks.task import make_task
-from pipeline.verifiers.base import Verdict
-from pipeline.verifiers.exact import Exact
+from apportion.pipeline.credit.exact import shapley
+from apportion.pipeline.credit.loo import leave_one_out
+from apportion.pipeline.games.game import Rules
+from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.trajectory.task import make_task
+from apportion.pipeline.values.recount import evaluate, game, rewards_of, values, votes_of
+from apportion.pipeline.verifiers.base import Verdict
+from apportion.pipeline.verifiers.exact import Exact
 
 REWARDS = {"c": 1.0, "w": 0.0, "x": 0.0, "h": 0.5}
 

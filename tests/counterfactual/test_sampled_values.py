@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scripted import ByteTokenizer, ScriptedEngine, decoded
 
-from pipeline.config import SampleConfig
-from pipeline.counterfactual import regenerate, replay
-from pipeline.counterfactual.game import Game, Rules, Shown
-from pipeline.counterfactual.sampled import share_row, stderr
-from pipeline.failures.log import Log
-from pipeline.tasks.task import Task
+from apportion.pipeline.core.config import SampleConfig
+from apportion.pipeline.games.game import Game, Rules, Shown
+from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.trajectory.task import Task
+from apportion.pipeline.values import regenerate, replay
+from apportion.pipeline.values.sampled import share_row, stderr
 
 TOKENIZER = ByteTokenizer()
 RULES = Rules("regenerate", "s", "outcome", "placeholder", "answer:", 4000, k=3, seed=7)

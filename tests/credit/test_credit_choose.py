@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.credit import owen
-from pipeline.credit.choose import NAMES, chosen, possible, within_tokens
-from pipeline.credit.exact import Exact
-from pipeline.credit.loo import LeaveOneOut
-from pipeline.credit.prompt import ALWAYS, Prompt
-from pipeline.credit.quadrature import Quadrature
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import owen
+from apportion.pipeline.credit.choose import NAMES, chosen, possible, within_tokens
+from apportion.pipeline.credit.exact import Exact
+from apportion.pipeline.credit.loo import LeaveOneOut
+from apportion.pipeline.credit.prompt import ALWAYS, Prompt
+from apportion.pipeline.credit.quadrature import Quadrature
 
 UNIONS = tuple("aaabbbccc")
 

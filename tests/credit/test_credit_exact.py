@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.credit import exact, loo
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import exact, loo
 
 OR = np.array([[0.0, 1.0, 1.0, 1.0]])
 AND = np.array([[0.0, 0.0, 0.0, 1.0]])

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from pipeline.credit import base, interactions
+from apportion.pipeline.credit import base, interactions
 
 OR = [0.0, 1.0, 1.0, 1.0]
 AND = [0.0, 0.0, 0.0, 1.0]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.credit import base, exact, owen, permutation
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import base, exact, owen, permutation
 
 structures = st.lists(st.sampled_from("abc"), min_size=1, max_size=6).map(tuple)
 

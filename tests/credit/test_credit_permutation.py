@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.credit import exact, permutation
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import exact, permutation
 
 
 def test_all_orders_give_the_exact_value():

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.credit import exact, loo, permutation, quadrature
-from pipeline.credit.prompt import ALWAYS, Prompt
-from pipeline.credit.quadrature import Quadrature
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import exact, loo, permutation, quadrature
+from apportion.pipeline.credit.prompt import ALWAYS, Prompt
+from apportion.pipeline.credit.quadrature import Quadrature
 
 seeds = st.integers(0, 3)
 

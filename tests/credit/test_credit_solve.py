@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.credit import base, exact, loo, permutation, quadrature
-from pipeline.errors import UserError
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit import base, exact, loo, permutation, quadrature
 
 
 def table(games: dict[str, list[float]], stderr: float | None = None) -> pl.DataFrame:

@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 import pytest
 from roads import Road, small_config
 
-from pipeline.config import Config
-from pipeline.engines.base import ScoreRequest
-from pipeline.engines.reference import ReferenceEngine
-from pipeline.engines.vllm import VllmEngine
-from pipeline.sql import query
-from pipeline.stages.common import engine_for
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.engines.base import ScoreRequest
+from apportion.pipeline.engines.reference import ReferenceEngine
+from apportion.pipeline.engines.running import engine_for
+from apportion.pipeline.engines.vllm import VllmEngine
+from apportion.pipeline.runs.sql import query
+from apportion.pipeline.runs.store import Store
 
 pytestmark = pytest.mark.engine
 
@@ -27,9 +27,9 @@ ROUNDING = 0.15
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     """Three questions, two rollouts each; every rollout credited, no failure looked at."""
-    from flows.annotate import annotate
-    from flows.common import light
-    from flows.sample import sample
+    from apportion.flows.annotate import annotate
+    from apportion.flows.common import light
+    from apportion.flows.sample import sample
 
     folder = tmp_path_factory.mktemp("bfloat16")
     config = small_config(folder, "half", **SMALL)
@@ -66,9 +66,9 @@ def test_a_policy_trained_by_less_than_its_rounding_is_served_and_proved(road: R
     import torch
     from transformers import AutoModelForCausalLM
 
-    from flows.common import light
-    from flows.sample import sample
-    from pipeline.training.rounding import dtype_of, save
+    from apportion.flows.common import light
+    from apportion.flows.sample import sample
+    from apportion.pipeline.training.rounding import dtype_of, save
 
     base, trained = Path(road.config.model.path), tmp_path / "trained"
     net = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)

@@ -13,11 +13,11 @@ import psutil
 import pytest
 from roads import ROOT, small_overrides
 
-from flows.annotate import annotate
-from flows.common import light
-from flows.sample import sample
-from pipeline.config import Config, load_config
-from pipeline.store import Store
+from apportion.flows.annotate import annotate
+from apportion.flows.common import light
+from apportion.flows.sample import sample
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.runs.store import Store
 
 pytestmark = pytest.mark.engine
 PATIENCE = 1800
@@ -62,7 +62,7 @@ def _kill_after_first_shard(config: Config, overrides: tuple[str, ...], verb: st
     It has no C++ compiler and none of what one compiled before: what is installed is all that it needs.
     """
     bare = {**os.environ, "CXX": "/no/compiler", "TORCHINDUCTOR_CACHE_DIR": str(config.data_root / "compiled")}
-    command = [sys.executable, "-m", "pipeline.cli", verb, *(f"--set={override}" for override in overrides)]
+    command = [sys.executable, "-m", "apportion.cli.app", verb, *(f"--set={override}" for override in overrides)]
     with (config.data_root / "log.txt").open("w") as log:
         process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log, env=bare)
         deadline = time.monotonic() + PATIENCE

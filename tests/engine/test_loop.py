@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from roads import ROOT, small_overrides
 
-from pipeline.models import provenance
-from pipeline.store import Store
+from apportion.pipeline.engines.checkpoints import provenance
+from apportion.pipeline.runs.store import Store
 
 pytestmark = pytest.mark.engine
 SAID = {"iteration", "sampling", "coalitions", "prefixes", "training", "last"}
@@ -26,7 +26,7 @@ def command(folder: Path) -> list[str]:
         folder, "lap", sample__group_size=4, sample__solo=False, loop__iterations=2, loop__tasks=4,
         train__learning_rate=1e-5, export__validation=0.0, tasks__limit=8, sample__temperature=1.0, train__limit=12,
     )  # fmt: skip
-    return [sys.executable, "-m", "pipeline.cli", "loop", *(part for one in sets for part in ("--set", one))]
+    return [sys.executable, "-m", "apportion.cli.app", "loop", *(part for one in sets for part in ("--set", one))]
 
 
 def test_two_killed_attempts_and_a_third_make_a_whole_loop(tmp_path: Path):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from roads import embedded_model, small_config
 
-from pipeline.engines.base import ScoreRequest
-from pipeline.engines.pooling import TokenClassifier
-from pipeline.errors import UserError
-from pipeline.stages.common import engine_for
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.engines.base import ScoreRequest
+from apportion.pipeline.engines.pooling import TokenClassifier
+from apportion.pipeline.engines.running import engine_for
 
 pytestmark = pytest.mark.engine
 

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from roads import small_config
 
-from pipeline.config import Config
-from pipeline.engines.base import SampleRequest, ScoreRequest
-from pipeline.engines.sync import Probe, probe, prove_weights, reference_logps, replace_weights, rounding_of
-from pipeline.engines.vllm import VllmEngine
-from pipeline.errors import UserError, WorkError
-from pipeline.stages.common import engine_for
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.engines.base import SampleRequest, ScoreRequest
+from apportion.pipeline.engines.running import engine_for
+from apportion.pipeline.engines.sync import Probe, probe, prove_weights, reference_logps, replace_weights, rounding_of
+from apportion.pipeline.engines.vllm import VllmEngine
 
 pytestmark = pytest.mark.engine
 

@@ -9,16 +9,16 @@ import pyarrow.compute as pc
 import pytest
 from roads import Road
 
-from pipeline.config import AuditConfig
-from pipeline.counterfactual.likelihood import ask
-from pipeline.engines.base import SampleRequest
-from pipeline.engines.reference import ReferenceEngine
-from pipeline.models import resolve_model
-from pipeline.sql import query
-from pipeline.stages.annotate import games_of, plan
-from pipeline.stages.common import engine_for
-from pipeline.store import Store
-from pipeline.teams.render import NEUTRAL
+from apportion.pipeline.core.config import AuditConfig
+from apportion.pipeline.engines.base import SampleRequest
+from apportion.pipeline.engines.checkpoints import resolve_model
+from apportion.pipeline.engines.reference import ReferenceEngine
+from apportion.pipeline.engines.running import engine_for
+from apportion.pipeline.runs.sql import query
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.credit import games_of, plan
+from apportion.pipeline.trajectory.render import NEUTRAL
+from apportion.pipeline.values.likelihood import ask
 
 pytestmark = pytest.mark.engine
 
@@ -139,7 +139,7 @@ def test_the_engine_leaves_the_environment_of_later_programs_alone(road: Road):
 
 
 def test_running_again_does_nothing(road: Road):
-    from pipeline.stages import sample as sampling
+    from apportion.pipeline.stages import sample as sampling
 
     assert sampling.plan(road.config).pending == ()
     assert plan(road.config, road.run).pending == ()
@@ -154,8 +154,8 @@ def _asked(road: Road):
 
 def test_an_audit_replays_without_an_agent_and_holds_the_credit_against_it(road: Road):
     """The last test of the run: it adds games of its own."""
-    from flows.audit import audit
-    from flows.common import light
+    from apportion.flows.audit import audit
+    from apportion.flows.common import light
 
     config = road.config.model_copy(update={"audit": AuditConfig(trajectories=2, samples=2)})
     with light():

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.engine
 
 def test_the_model_is_unpacked_with_one_line_and_no_bar(tmp_path: Path):
     code = (
-        "from pathlib import Path; from pipeline.quiet import hush; hush(Path('data'))\n"
-        "from pipeline.models import resolve_model\n"
+        "from pathlib import Path; from apportion.pipeline.core.libraries import hush; hush(Path('data'))\n"
+        "from apportion.pipeline.engines.checkpoints import resolve_model\n"
         "for _ in range(2): resolve_model('smollm2', data_root=Path('data'))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)

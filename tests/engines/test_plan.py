@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engines.plan import batches, common_prefix, distinct_tokens, heads, waves
+from apportion.pipeline.engines.plan import batches, common_prefix, distinct_tokens, heads, waves
 
 Prompt = tuple[int, ...]
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=14).map(tuple), max_size=24, unique=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.engines import pooling
+from apportion.pipeline.engines import pooling
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "runs [2]", "a*b?"])

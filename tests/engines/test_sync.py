@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scripted import ByteTokenizer, ScriptedEngine
 
-from pipeline.engines import sync
-from pipeline.engines.base import Score, ScoreRequest
-from pipeline.engines.sync import (
+from apportion.pipeline.core.errors import WorkError
+from apportion.pipeline.engines import sync
+from apportion.pipeline.engines.base import Score, ScoreRequest
+from apportion.pipeline.engines.sync import (
     COARSE,
     EXACT,
     SLACK,
@@ -22,7 +23,6 @@ from pipeline.engines.sync import (
     replace_weights,
     rounding_of,
 )
-from pipeline.errors import WorkError
 
 NEW = Path("new")
 FIXED = probe(ByteTokenizer())

@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from pair_rows import BETTER, QUESTION, STEP, WORSE, frame, messages, repair, repairs, tasks, trajectories
 
-from pipeline.errors import WorkError
-from pipeline.export.sets import data_sets, kto
-from pipeline.failures.pairs import pairs
+from apportion.pipeline.core.errors import WorkError
+from apportion.pipeline.datasets.sets import data_sets, kto
+from apportion.pipeline.repair.pairs import pairs
 
 
 def localization(**changes: Any) -> dict[str, Any]:

@@ -17,10 +17,10 @@ import pytest
 from pair_rows import frame
 from test_export_sets import built
 
-from pipeline.errors import UserError
-from pipeline.export.sets import DataSets, data_sets
-from pipeline.export.write import ready, write
-from pipeline.places import hold
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.places import hold
+from apportion.pipeline.datasets.sets import DataSets, data_sets
+from apportion.pipeline.datasets.write import ready, write
 
 
 def export(folder: Path, sets: DataSets | None = None, **more: Any) -> dict[str, Any]:
@@ -201,7 +201,7 @@ def test_failure_leaves_the_old_export(tmp_path: Path) -> None:
 def test_what_is_put_into_an_export_while_it_is_rewritten_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    from pipeline.export import write as module
+    from apportion.pipeline.datasets import write as module
 
     export(tmp_path / "set")
     before = (tmp_path / "set/manifest.json").read_bytes()
@@ -222,7 +222,7 @@ def test_what_is_put_into_an_export_while_it_is_rewritten_stays(
 def test_what_appears_in_a_free_place_while_the_export_is_written_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.export import write as module
+    from apportion.pipeline.datasets import write as module
 
     def meanwhile(*given: Any, **more: Any) -> str:
         (tmp_path / "set").mkdir()
@@ -243,7 +243,7 @@ def test_an_export_killed_between_its_two_renames_is_brought_back(tmp_path: Path
     script = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from pipeline.export import write\n"
+        "from apportion.pipeline.datasets import write\n"
         "from test_export_write import export\n"
         "put, calls = write.put, []\n"
         "def dies(made, target):\n"

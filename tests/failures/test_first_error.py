@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.failures.first_error import change_point, first_fall, wilson
+from apportion.pipeline.localizers.first_error import change_point, first_fall, wilson
 
 
 def test_first_fall_takes_the_earliest_one_beyond_the_margin():

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_rows import BETTER, QUESTION, WORSE, frame, tasks
 
-from pipeline.errors import UserError, WorkError
-from pipeline.failures.hygiene import REASONS, Cleaned, clean, content, length_bias, wilson, with_split
-from pipeline.failures.split import contaminated, question_key, split_of
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.datasets.hygiene import REASONS, Cleaned, clean, content, length_bias, wilson, with_split
+from apportion.pipeline.datasets.split import contaminated, question_key, split_of
 
 
 def pair(chosen: str, rejected: str, **changes: Any) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pair_rows import BETTER, STEP, WORSE, messages, repair, repairs, tasks, trajectories
 
-from pipeline.errors import UserError, WorkError
-from pipeline.failures.hygiene import clean
-from pipeline.failures.pairs import fates, pairs, probability, weight
-from schemas import TABLES
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.datasets.hygiene import clean
+from apportion.pipeline.repair.pairs import fates, pairs, probability, weight
+from apportion.schemas import TABLES
 
 
 def made(*rows: dict[str, Any], **knobs: Any) -> list[dict[str, Any]]:

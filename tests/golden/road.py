@@ -18,16 +18,19 @@ from unittest import mock
 import pyarrow.parquet as pq
 from script import SeededEngine
 
-from pipeline.advantages.base import METHODS
-from pipeline.config import Config, load_config
-from pipeline.localize.load import Context
-from pipeline.sql import query
-from pipeline.stages import advantages, annotate, export, failures, import_logs, inject, loop, sample, train
-from pipeline.stages import audit as auditing
-from pipeline.stages import evaluate as evaluation
-from pipeline.store import Store
-from pipeline.training.job import Job
-from schemas import TABLES
+from apportion.pipeline.advantages.base import METHODS
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.localizers.load import Context
+from apportion.pipeline.runs.sql import query
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import advantages, export, inject, loop, sample, train
+from apportion.pipeline.stages import audit as auditing
+from apportion.pipeline.stages import blame as failures
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages import evaluate as evaluation
+from apportion.pipeline.stages import imports as import_logs
+from apportion.pipeline.training.job import Job
+from apportion.schemas import TABLES
 
 Rows = list[dict[str, Any]]
 Made = dict[str, Any]
@@ -42,9 +45,8 @@ def stand_ins() -> Iterator[None]:
     """A script in the place of the engine, and a trainer that copies the checkpoint that it was to train."""
     engine = SeededEngine()
     with ExitStack() as stack:
-        for stage in ("common", "sample", "annotate", "bench", "failures"):
-            stack.enter_context(mock.patch(f"pipeline.stages.{stage}.engine_for", return_value=engine))
-        stack.enter_context(mock.patch("pipeline.stages.train.launch", _launch))
+        stack.enter_context(mock.patch("apportion.pipeline.engines.running.engine_for", return_value=engine))
+        stack.enter_context(mock.patch("apportion.pipeline.stages.train.launch", _launch))
         yield
 
 

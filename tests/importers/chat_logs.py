@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.importers.base import Imported
-from pipeline.importers.messages import read
+from apportion.pipeline.importers.base import Imported
+from apportion.pipeline.importers.messages import read
 
 USER = {"role": "user", "content": "When was the mill built?"}
 REPLY = {"role": "assistant", "name": "archivist", "content": "1871"}

@@ -3,9 +3,9 @@
 import pytest
 from chat_logs import CHAT, REPLY, USER, chat, save
 
-from pipeline.errors import UserError
-from pipeline.importers.answers import is_sign_off, stated_answer
-from pipeline.importers.messages import read
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers.answers import is_sign_off, stated_answer
+from apportion.pipeline.importers.messages import read
 
 
 def agent(text, name="archivist"):

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from chat_logs import CHAT, REPLY, USER, said, save
 
-from pipeline.errors import UserError
-from pipeline.importers import process_bench, who_and_when
-from pipeline.importers.messages import read
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers import process_bench, who_and_when
+from apportion.pipeline.importers.messages import read
 
 TWO = [CHAT, {**CHAT, "messages": [USER, {**REPLY, "content": "1899"}], "success": False}]
 

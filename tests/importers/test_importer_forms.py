@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from chat_logs import CHAT, REPLY, USER, chat, players, said, save
 
-from pipeline.errors import UserError
-from pipeline.importers.messages import read
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers.messages import read
 
 BLOCK = '<tool_call>\n{"name": "find", "arguments": {"q": "mill"}}\n</tool_call>'
 ARGS = {"q": "mill"}

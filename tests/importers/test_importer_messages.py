@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from pipeline.context import context_of
-from pipeline.errors import UserError
-from pipeline.importers.messages import read
-from pipeline.tasks import make_task
-from schemas import TABLES
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers.messages import read
+from apportion.pipeline.tasks import make_task
+from apportion.pipeline.trajectory.context import context_of
+from apportion.schemas import TABLES
 
 USER = {"role": "user", "content": "2 + 2?"}
 REPLY = {"role": "assistant", "content": "4"}

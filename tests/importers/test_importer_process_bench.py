@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.failures.log import Log
-from pipeline.importers import IMPORTERS
-from pipeline.importers.process_bench import read
-from pipeline.localize.case import case_of
-from pipeline.tasks import make_task
-from schemas import TABLES
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers import IMPORTERS
+from apportion.pipeline.importers.process_bench import read
+from apportion.pipeline.tasks import make_task
+from apportion.pipeline.trajectory.case import case_of
+from apportion.pipeline.trajectory.log import Log
+from apportion.schemas import TABLES
 
 
 def solution(**changes):

@@ -3,10 +3,10 @@
 import pytest
 from chat_logs import CHAT, REPLY, USER, chat, players, said, save
 
-from pipeline.errors import UserError
-from pipeline.importers.messages import read
-from pipeline.importers.speakers import is_human
-from pipeline.people import is_person
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers.messages import read
+from apportion.pipeline.importers.speakers import is_human
+from apportion.pipeline.trajectory.people import is_person
 
 ASKED, TOLD = "When was the mill built?", "The ledger says 1871."
 

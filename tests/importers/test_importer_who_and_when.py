@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.context import context_of
-from pipeline.errors import UserError
-from pipeline.importers import IMPORTERS, Imported, importer
-from pipeline.importers.who_and_when import read
-from schemas import TABLES
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers import IMPORTERS, Imported, importer
+from apportion.pipeline.importers.who_and_when import read
+from apportion.pipeline.trajectory.context import context_of
+from apportion.schemas import TABLES
 
 
 def named_log(**changes):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.localize.case import Case, Label, Step
+from apportion.pipeline.trajectory.case import Case, Label, Step
 
 
 def case(*said: tuple[str, str], question: str = "How many?", label: Label | None = None, **more: object) -> Case:

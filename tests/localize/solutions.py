@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline.localize.case import Case, Label, Step
+from apportion.pipeline.trajectory.case import Case, Label, Step
 
 WORDS = ("<pad>", "<s>", "</s>", "<unk>", "so", "add", "two", "five", "oops", "\n")
 

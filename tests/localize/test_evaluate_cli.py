@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import cli
-from pipeline.config import Config
-from pipeline.localize import load
-from pipeline.localize.base import Verdict
+from apportion.cli import app as cli
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.localizers import load
+from apportion.pipeline.localizers.base import Verdict
 
 FIVE = ("Orchestrator", "WebSurfer", "Orchestrator", "Assistant", "Orchestrator")
 
@@ -183,7 +183,7 @@ class Known:
 
 
 def test_shipped_weights_are_judged_on_questions_that_they_have_not_seen(run, logs, monkeypatch):
-    from pipeline.localize.case import question_id
+    from apportion.pipeline.trajectory.case import question_id
 
     seen = frozenset(question_id(f"Named question {i}?") for i in range(3))
     known = Known(trained_on=seen, at=1)
@@ -223,7 +223,7 @@ def test_a_report_replaces_an_earlier_report_and_no_other_file(run, logs, tmp_pa
 def test_a_file_that_appears_during_the_evaluation_stays_and_the_report_is_kept_beside_it(
     run, logs, tmp_path, monkeypatch
 ):
-    from pipeline.stages import evaluate as stage
+    from apportion.pipeline.stages import evaluate as stage
 
     out, judged = tmp_path / "figures.json", stage.evaluate
 
@@ -240,7 +240,7 @@ def test_a_file_that_appears_during_the_evaluation_stays_and_the_report_is_kept_
 
 
 def test_nothing_left_to_evaluate_on_is_an_error_with_its_cure(run, logs, monkeypatch):
-    from pipeline.localize.case import question_id
+    from apportion.pipeline.trajectory.case import question_id
 
     names = [*(f"Named question {i}?" for i in range(8)), *(f"Role question {i}?" for i in range(6))]
     known = Known(trained_on=frozenset(map(question_id, names)))

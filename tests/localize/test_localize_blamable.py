@@ -9,11 +9,11 @@ import pytest
 from localize.logs import case
 from scripted import ScriptedEngine
 
-from pipeline.localize.base import Verdict
-from pipeline.localize.blamable import blamable, of_agents
-from pipeline.localize.judge import GenerativeJudge
-from pipeline.localize.learned import shipped
-from pipeline.people import is_person
+from apportion.pipeline.localizers.base import Verdict
+from apportion.pipeline.localizers.blamable import blamable, of_agents
+from apportion.pipeline.localizers.judge import GenerativeJudge
+from apportion.pipeline.localizers.learned import shipped
+from apportion.pipeline.trajectory.people import is_person
 
 
 @pytest.mark.parametrize(

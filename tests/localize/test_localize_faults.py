@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
-from pipeline.failures.log import Log
-from pipeline.localize.case import case_of
-from pipeline.localize.faults import Fault, case_of_fault, entities, faults, moved, pool
-from pipeline.localize.own import COLUMNS, Ranked, consistency, measure
-from pipeline.tasks.task import Task
+from apportion.pipeline.faults.faults import Fault, case_of_fault, entities, faults, moved, pool
+from apportion.pipeline.localizers.own import COLUMNS, Ranked, consistency, measure
+from apportion.pipeline.trajectory.case import case_of
+from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.trajectory.task import Task
 
 
 def log(inn: str, owner: str, town: str, changes: dict[int, str] | None = None, name: str = "") -> Log:

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from localize_cases import make
 
-from pipeline.localize.floors import ConstantAgent, ConstantStep, Speaker, Uniform
-from pipeline.localize.folds import cross_validate, folds_by_question
-from pipeline.localize.metrics import FIGURES, marks, right_answers, solutions
-from pipeline.localize.outline import StructureChecker, StructureRanker, UniformChecker, best_shift
-from pipeline.localize.structure import Speakers, structure
+from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
+from apportion.pipeline.evaluation.metrics import FIGURES, marks, right_answers, solutions
+from apportion.pipeline.localizers.floors import ConstantAgent, ConstantStep, Speaker, Uniform
+from apportion.pipeline.localizers.outline import StructureChecker, StructureRanker, UniformChecker, best_shift
+from apportion.pipeline.localizers.structure import Speakers, structure
 
 
 def best(verdict):

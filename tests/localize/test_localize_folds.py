@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from localize_cases import make
 
-from pipeline.errors import UserError
-from pipeline.localize.folds import cross_validate, folds_by_question
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
 
 
 @given(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scripted import ScriptedEngine, decoded
 
-from pipeline.localize.case import Case, Step
-from pipeline.localize.judge import GenerativeJudge
+from apportion.pipeline.localizers.judge import GenerativeJudge
+from apportion.pipeline.trajectory.case import Case, Step
 
 
 def case(*said: tuple[str, str], reference: str | None = "Farrow") -> Case:

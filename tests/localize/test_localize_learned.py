@@ -12,15 +12,15 @@ import pytest
 from localize.logs import case
 from scripted import ScriptedEngine
 
-from pipeline.engines.base import Progress, Score, ScoreRequest
-from pipeline.errors import UserError
-from pipeline.localize import features
-from pipeline.localize.case import Case, Label
-from pipeline.localize.features import Features
-from pipeline.localize.learned import Learned, shipped
-from pipeline.localize.ranker import Options, fit
-from pipeline.localize.signals import content, roles, surprise, turns, value
-from pipeline.localize.subspaces import fit_averaged
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.engines.base import Progress, Score, ScoreRequest
+from apportion.pipeline.localizers import features
+from apportion.pipeline.localizers.features import Features
+from apportion.pipeline.localizers.learned import Learned, shipped
+from apportion.pipeline.localizers.ranker import Options, fit
+from apportion.pipeline.localizers.signals import content, roles, surprise, turns, value
+from apportion.pipeline.localizers.subspaces import fit_averaged
+from apportion.pipeline.trajectory.case import Case, Label
 
 AGENTS = ("Plan_Expert", "Data_Expert", "Verification_Expert")
 FEW = (roles.signal, content.signal, turns.signal)

@@ -9,12 +9,12 @@ from dataclasses import replace
 import pytest
 from localize.logs import case
 
-from pipeline.localize.case import Case, Label, Step
-from pipeline.localize.features import Features
-from pipeline.localize.learned import Learned, shipped
-from pipeline.localize.likeness import FEWEST, Likeness
-from pipeline.localize.signals import content, roles
-from pipeline.localize.worth import WORTH
+from apportion.pipeline.evaluation.worth import WORTH
+from apportion.pipeline.localizers.features import Features
+from apportion.pipeline.localizers.learned import Learned, shipped
+from apportion.pipeline.localizers.likeness import FEWEST, Likeness
+from apportion.pipeline.localizers.signals import content, roles
+from apportion.pipeline.trajectory.case import Case, Label, Step
 
 TALK = "To solve this we need to look at the data step by step and check what we find. " * 8
 CODE = TALK + "```python\nprint(1)\n```"

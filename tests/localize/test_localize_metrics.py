@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from localize_cases import make
 
-from pipeline.localize.base import Verdict
-from pipeline.localize.metrics import (
+from apportion.pipeline.evaluation.metrics import (
     FIGURES,
     best_mixture,
     bucket,
@@ -20,6 +19,7 @@ from pipeline.localize.metrics import (
     right_answers,
     solutions,
 )
+from apportion.pipeline.localizers.base import Verdict
 
 
 def marked(case, steps, agents=None):

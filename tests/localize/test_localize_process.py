@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
-from pipeline.config import Config
-from pipeline.localize.case import Case, Label, Step
-from pipeline.localize.load import Context, Slow, checkers
-from pipeline.localize.process.arithmetic import COLUMNS, arithmetic, claims
-from pipeline.localize.process.planted import planted, sound
-from pipeline.localize.process.ranked import ProcessChecker, Signals
-from pipeline.localize.process.value_drop import final_answer, value_drop
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.localizers.load import Context, Slow, checkers
+from apportion.pipeline.localizers.process.arithmetic import COLUMNS, arithmetic, claims
+from apportion.pipeline.localizers.process.planted import planted, sound
+from apportion.pipeline.localizers.process.ranked import ProcessChecker, Signals
+from apportion.pipeline.localizers.process.value_drop import final_answer, value_drop
+from apportion.pipeline.trajectory.case import Case, Label, Step
 
 CLIPS = (
     "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"

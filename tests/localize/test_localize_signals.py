@@ -9,11 +9,11 @@ import pytest
 from localize.logs import case
 from scripted import ScriptedEngine, decoded
 
-from pipeline.localize.case import Case
-from pipeline.localize.features import Features
-from pipeline.localize.signals import TEXT, answer_support, hinted, masked, mentions, surprise, value
-from pipeline.localize.signals.base import Signal
-from pipeline.localize.signals.window import View
+from apportion.pipeline.localizers.features import Features
+from apportion.pipeline.localizers.signals import TEXT, answer_support, hinted, masked, mentions, surprise, value
+from apportion.pipeline.localizers.signals.base import Signal
+from apportion.pipeline.localizers.signals.window import View
+from apportion.pipeline.trajectory.case import Case
 
 
 def read(name: str, one: Case) -> dict[str, list[float]]:

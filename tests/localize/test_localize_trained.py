@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from solutions import WORDS, llama, solution, words_tokenizer
 
-from pipeline.config import load_config
-from pipeline.errors import UserError
-from pipeline.localize.load import Context, checkers
-from pipeline.localize.process.layout import layout
-from pipeline.localize.process.planted import examples
-from pipeline.localize.process.trained import columns, example, train
+from apportion.pipeline.core.config import load_config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.localizers.load import Context, checkers
+from apportion.pipeline.localizers.process.layout import layout
+from apportion.pipeline.localizers.process.planted import examples
+from apportion.pipeline.localizers.process.trained import columns, example, train
 
 
 @pytest.fixture(scope="module")

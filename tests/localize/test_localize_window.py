@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from localize.logs import case
 from scripted import ByteTokenizer, decoded
 
-from pipeline.counterfactual.prompts import water_level
-from pipeline.localize.signals.window import LEAST, cut, view_of
+from apportion.pipeline.games.prompts import water_level
+from apportion.pipeline.localizers.signals.window import LEAST, cut, view_of
 
 TOKENIZER = ByteTokenizer()
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.sql import connect, query, render
-from pipeline.store import Store
-from schemas import TABLES
-from schemas.render import VIEWS
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.sql import connect, query, render
+from apportion.pipeline.runs.store import Store
+from apportion.schemas import TABLES
+from apportion.schemas.render import VIEWS
 
 
 @pytest.fixture

@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError, WorkError
-from pipeline.ids import MAX_NAME
-from pipeline.sql import query
-from pipeline.store import Store
-from schemas import TABLES, SchemaError
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.ids import MAX_NAME
+from apportion.pipeline.runs.sql import query
+from apportion.pipeline.runs.store import Store
+from apportion.schemas import TABLES, SchemaError
 
 
 @pytest.fixture

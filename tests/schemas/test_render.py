@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from schemas import TABLES
-from schemas.render import DOC, document
+from apportion.schemas import TABLES
+from apportion.schemas.render import DOC, document
 
 
 def test_the_page_is_what_the_schemas_render() -> None:
-    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m schemas.render`"
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m apportion.schemas.render`"
 
 
 def test_the_page_tells_every_column_with_its_meaning() -> None:

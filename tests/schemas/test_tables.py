@@ -6,8 +6,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from schemas import TABLES, SchemaError
-from schemas.render import VIEWS, table_view
+from apportion.schemas import TABLES, SchemaError
+from apportion.schemas.render import VIEWS, table_view
 
 TASK = {"task_id": "t1", "source": "toy", "question": "?", "references": ["a", "b"]}
 COALITION = {"game_id": "g1", "trajectory_id": "x", "kept": "10", "value": 0.5}

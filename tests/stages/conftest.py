@@ -11,6 +11,5 @@ from test_sample_annotate_unit import reply
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """The engine of every stage."""
     made = ScriptedEngine(reply)
-    for stage in ("sample", "annotate", "bench", "failures"):
-        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: made)
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: made)
     return made

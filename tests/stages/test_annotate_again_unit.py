@@ -9,12 +9,12 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, reply, rows, sample_all
 
-from pipeline.config import Config
-from pipeline.stages import annotate
-from pipeline.stages.foresee import foresee
-from pipeline.store import Store
-from pipeline.teams.base import Conversation, Play
-from pipeline.teams.load import TOPOLOGIES
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.foresee import foresee
+from apportion.pipeline.teams.base import Conversation, Play
+from apportion.pipeline.teams.load import TOPOLOGIES
 
 NARROW_TO_WIDE = [({"limit": 1}, {}, 2, 6), ({}, {"on": "all"}, 6, 8), ({"limit": 1}, {"on": "all"}, 2, 8)]
 

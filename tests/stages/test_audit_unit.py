@@ -14,14 +14,15 @@ from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, sample_all
 from typer.testing import CliRunner
 
-import schemas
-from pipeline import cli_audit
-from pipeline.audit.summary import paragraph
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.stages import annotate, audit
-from pipeline.stages.audit import _limit
-from pipeline.store import Store
+from apportion import schemas
+from apportion.cli import audit as cli_audit
+from apportion.pipeline.audit.summary import paragraph
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import audit
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.audit import _limit
 
 
 def put(store: Store, table: str, shard: str, data: Sequence[dict[str, Any]], **partition: str) -> None:
@@ -146,8 +147,8 @@ def test_as_many_trajectories_as_asked_for_evenly_from_all_shards() -> None:
 
 
 def test_command_prints_table_paragraph_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.audit.audit", lambda config, run: 0)  # there is nothing to replay
-    monkeypatch.setattr("flows.common.light", nullcontext)
+    monkeypatch.setattr("apportion.flows.audit.audit", lambda config, run: 0)  # there is nothing to replay
+    monkeypatch.setattr("apportion.flows.common.light", nullcontext)
     config = filled(tmp_path, "imported")
     app = typer.Typer()
     cli_audit.add_to(app)

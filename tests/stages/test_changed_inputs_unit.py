@@ -10,10 +10,10 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import configured, reply, rows, sample_all
 
-from pipeline.config import Config, load_config
-from pipeline.errors import UserError
-from pipeline.stages import import_logs
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import imports as import_logs
 
 TASKS = [{"question": f"What is {n}+1?", "answer": str(n + 1)} for n in range(4)]
 LOGS: list[dict[str, Any]] = [
@@ -34,7 +34,7 @@ LOGS: list[dict[str, Any]] = [
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """The engine of sampling."""
     made = ScriptedEngine(reply)
-    monkeypatch.setattr("pipeline.stages.sample.engine_for", lambda model, root: made)
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: made)
     return made
 
 

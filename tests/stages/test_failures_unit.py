@@ -9,11 +9,11 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import configured, reply, sample_all
 
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.stages import failures
-from pipeline.stages.common import rows
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.frames import rows
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import blame as failures
 
 
 def better(prompt: str) -> str:
@@ -32,8 +32,7 @@ def fail(config: Config, run: str = "r") -> list[str]:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     made = ScriptedEngine(reply)
-    for stage in ("sample", "bench", "failures"):
-        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: made)
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: made)
     return made
 
 
@@ -170,7 +169,7 @@ def test_a_tool_that_breaks_down_is_nobodys_failure(failed: Config, monkeypatch:
     def broken(self: Any, text: str) -> Any:
         raise OSError("unplugged")
 
-    monkeypatch.setattr("pipeline.tools.calculator.Calculator.run", broken)
+    monkeypatch.setattr("apportion.pipeline.tools.calculator.Calculator.run", broken)
     fail(failed)
     assert [r["first_error"] for r in read(failed, "localizations")] == [None, None]
     assert all(r["value_before"] is None for r in read(failed, "steps") if r["message_index"] < 7)

@@ -13,13 +13,13 @@ from scripted import ByteTokenizer, ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, sample_all
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.cli_common import config_of_run
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.stages import annotate
-from pipeline.stages.common import tokenizer_for
-from pipeline.store import Store
+from apportion.cli.app import app
+from apportion.cli.common import config_of_run
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.engines.running import tokenizer_for
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import credit as annotate
 
 CODE = """
 from pathlib import Path
@@ -52,9 +52,9 @@ def config(tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPat
     annotate_all(made)
     (tmp_path / "foreign_code.py").write_text(CODE.format(ran=str(tmp_path / "ran")))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipeline.stages.common.tokenizer_for", lambda model, root: ByteTokenizer())
-    monkeypatch.setattr("pipeline.stages.ready.tokenizer_for", lambda model, root: ByteTokenizer())
-    monkeypatch.setattr("pipeline.stages.ready.to_load", lambda config: None)
+    monkeypatch.setattr("apportion.pipeline.engines.running.tokenizer_for", lambda model, root: ByteTokenizer())
+    monkeypatch.setattr("apportion.pipeline.engines.running.tokenizer_for", lambda model, root: ByteTokenizer())
+    monkeypatch.setattr("apportion.pipeline.stages.ready.to_load", lambda config: None)
     yield made
     sys.modules.pop("foreign_code", None)
     if str(tmp_path) in sys.path:

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 from scripted import ScriptedEngine
 
-import schemas
-from pipeline import cli_blame
-from pipeline.config import Config, load_config
-from pipeline.failures import located
-from pipeline.localize.case import question_id
-from pipeline.localize.learned import shipped, weights_fingerprint
-from pipeline.localize.worth import WORTH
-from pipeline.sql import query
-from pipeline.stages import annotate, failures, import_logs
-from pipeline.store import Store
+from apportion import schemas
+from apportion.cli import blame as cli_blame
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.evaluation.worth import WORTH
+from apportion.pipeline.localizers import located
+from apportion.pipeline.localizers.learned import shipped, weights_fingerprint
+from apportion.pipeline.runs.sql import query
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import blame as failures
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages import imports as import_logs
+from apportion.pipeline.trajectory.case import question_id
 
 
 def chat(number: int, *said: tuple[str, str], **more: Any) -> str:
@@ -50,8 +52,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     for name in ("config.json", "model.safetensors", "tokenizer.json"):
         (model / name).write_text("{}")
     engine = ScriptedEngine()
-    for stage in ("annotate", "failures"):
-        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: engine)
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: engine)
     return load_config(None, (f"run.data={tmp_path / 'data'}", f"model.path={model}", "annotate.on=all"))
 
 
@@ -129,7 +130,9 @@ def by_name(config: Config, localizer: str) -> Config:
 
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.stages.failures.engine_for", lambda model, root: pytest.fail("no model is needed"))
+    monkeypatch.setattr(
+        "apportion.pipeline.engines.running.engine_for", lambda model, root: pytest.fail("no model is needed")
+    )
 
 
 def test_the_ranker_that_is_asked_for_by_name_reads_a_failed_log_without_a_model(
@@ -209,7 +212,7 @@ def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on
 def test_a_person_is_never_blamed(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, localizer: str):
     engine = ScriptedEngine()
     engine.log_p = lambda prefix, byte: -3.0 if "assume" in prefix else -0.1  # the value falls at the first message
-    monkeypatch.setattr("pipeline.stages.failures.engine_for", lambda model, root: engine)
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: engine)
     path = tmp_path / "people.jsonl"
     lines = [
         chat(1, ("user_proxy", "We assume a placeholder."), ("coder", "Fine."), success=False),
@@ -281,8 +284,8 @@ def test_a_game_of_too_many_messages_is_set_aside_by_name_and_the_agents_play_th
 
 @pytest.mark.parametrize("value", ["likelihood", "regenerate"])
 def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path, config: Config, value: str):
-    from pipeline.cli import _CREDIT_SQL, _where
-    from pipeline.sql import query
+    from apportion.cli.app import _CREDIT_SQL, _where
+    from apportion.pipeline.runs.sql import query
 
     shown = []
     for window in (4096, 2048):

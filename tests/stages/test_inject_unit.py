@@ -9,13 +9,15 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import configured, sample_all
 
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.stages import annotate, failures, inject
-from pipeline.stages.bench import logs_of
-from pipeline.stages.common import rows
-from pipeline.stages.inject import Injected
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.frames import rows
+from apportion.pipeline.play.continuation import logs_of
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import blame as failures
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages import inject
+from apportion.pipeline.stages.inject import Injected
 
 
 def plant(config: Config) -> list[Injected]:

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from scripted import ScriptedEngine, decoded
 
-from pipeline.config import Config, load_config
-from pipeline.errors import UserError, WorkError
-from pipeline.models import check_window
-from pipeline.stages import annotate, sample
-from pipeline.stages.common import watched
-from pipeline.stages.foresee import foresee
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.progress import watched
+from apportion.pipeline.engines.checkpoints import check_window
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages import sample
+from apportion.pipeline.stages.foresee import foresee
 
 TEAM = {
     "name": "pair",
@@ -285,12 +286,12 @@ def test_an_engine_that_fails_leaves_no_run_behind_and_a_taken_name_starts_none(
         raise WorkError("weights in vLLM are not those of model")
 
     with monkeypatch.context() as patched:
-        patched.setattr(sample, "engine_for", fails)
+        patched.setattr("apportion.pipeline.engines.running.engine_for", fails)
         with pytest.raises(WorkError, match="not those of"):
             sample_all(configured(tmp_path))
         assert not Store(tmp_path / "data/runs").runs()
     assert len(sample_all(configured(tmp_path))) == 4
-    monkeypatch.setattr(sample, "engine_for", fails)
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", fails)
     with pytest.raises(UserError, match="was made from another configuration"):
         sample_all(configured(tmp_path, sample={"group_size": 4}))
 
@@ -374,7 +375,7 @@ def test_window_beyond_what_the_model_was_trained_for_is_refused(tmp_path: Path)
 
 def test_tasks_may_come_from_a_function_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "my_own_tasks.py").write_text(
-        "from pipeline.tasks.task import make_task\n"
+        "from apportion.pipeline.trajectory.task import make_task\n"
         "def some(n):\n    return [make_task(str(i), ['x'], source='own', split='all') for i in range(n)]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -15,23 +15,22 @@ from scripted import ScriptedEngine
 from test_failures_unit import better, fail, read
 from test_sample_annotate_unit import annotate_all, configured, reply, sample_all
 
-from pipeline import cli
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.models import provenance
-from pipeline.places import hold
-from pipeline.stages import advantages, export, loop, train
-from pipeline.store import Store
-from pipeline.training.job import Job
-from schemas import TABLES
+from apportion.cli import app as cli
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.places import hold
+from apportion.pipeline.engines.checkpoints import provenance
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import advantages, export, loop, train
+from apportion.pipeline.training.job import Job
+from apportion.schemas import TABLES
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     """Every second rollout of question 2 goes wrong, so that its groups can be compared."""
     made = ScriptedEngine(reply)
-    for stage in ("sample", "bench", "annotate"):
-        monkeypatch.setattr(f"pipeline.stages.{stage}.engine_for", lambda model, root: made)
+    monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: made)
     return made
 
 
@@ -51,7 +50,7 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
             schema_overrides={"iteration": pl.Int32, "step": pl.Int32},
         ).write_parquet(job.log)
 
-    monkeypatch.setattr("pipeline.stages.train.launch", launch)
+    monkeypatch.setattr("apportion.pipeline.stages.train.launch", launch)
     return seen
 
 
@@ -123,7 +122,7 @@ def test_a_training_killed_before_its_log_was_kept_is_recorded_and_not_repeated(
 ):
     config = mixed(tmp_path, engine)
     with monkeypatch.context() as broken:
-        broken.setattr("pipeline.stages.train._record", lambda planned, log: 1 / 0)
+        broken.setattr("apportion.pipeline.stages.train._record", lambda planned, log: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train.run(train.plan(config, "r", "grpo"))
     again = train.plan(config, "r", "grpo")
@@ -276,7 +275,7 @@ def test_a_folder_that_was_filled_after_the_plan_is_not_trained_into(
 def test_a_training_that_failed_leaves_no_policy_and_one_that_was_kept_beside_its_place_is_taken_from_there(
     tmp_path: Path, engine: ScriptedEngine, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
 ):
-    from pipeline.stages.train import launch as fake
+    from apportion.pipeline.stages.train import launch as fake
 
     config = mixed(tmp_path, engine)
 
@@ -286,7 +285,7 @@ def test_a_training_that_failed_leaves_no_policy_and_one_that_was_kept_beside_it
         raise UserError("out: notes.txt appeared there")
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.stages.train.launch", crowded)
+        patched.setattr("apportion.pipeline.stages.train.launch", crowded)
         with pytest.raises(UserError, match="appeared there"):
             train.run(train.plan(config, "r", "grpo", tmp_path / "out"))
     assert [r["version"] for r in read(config, "policies")] == [0]

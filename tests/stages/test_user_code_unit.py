@@ -8,11 +8,11 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, rows, sample_all
 
-from pipeline.errors import UserError
-from pipeline.store import Store
-from pipeline.teams.base import Conversation, Play
-from pipeline.teams.load import load_topology
-from pipeline.teams.render import harmless, prompt_text
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.teams.base import Conversation, Play
+from apportion.pipeline.teams.load import load_topology
+from apportion.pipeline.trajectory.render import harmless, prompt_text
 
 
 class Chain:
@@ -55,7 +55,9 @@ def test_a_turn_of_an_unknown_agent_ends_its_conversation_with_the_reason(tmp_pa
     assert Store(config.store_root).verify("r") == []
 
 
-@pytest.mark.parametrize(("path", "reason"), [("pipeline.ids:digest", "without arguments"), ("os:sep", "no 'name'")])
+@pytest.mark.parametrize(
+    ("path", "reason"), [("apportion.pipeline.core.ids:digest", "without arguments"), ("os:sep", "no 'name'")]
+)
 def test_what_is_no_topology_is_refused_before_any_work(path: str, reason: str):
     with pytest.raises(UserError, match=reason):
         load_topology(path)

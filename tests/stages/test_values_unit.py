@@ -11,10 +11,10 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, reply, rows, sample_all
 
-from pipeline.config import Config
-from pipeline.errors import UserError
-from pipeline.stages import annotate
-from pipeline.store import Store
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages import credit as annotate
 
 VOTERS = {
     "name": "vote",

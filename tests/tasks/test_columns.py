@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.tasks import load_tasks
-from pipeline.tasks.files import load_questions
-from pipeline.tasks.task import task_row
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.tasks import load_tasks
+from apportion.pipeline.tasks.files import load_questions
+from apportion.pipeline.trajectory.task import task_row
 
 
 def one(tmp_path, row, **options):

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.tasks import load_tasks
-from pipeline.tasks.files import load_questions
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.tasks import load_tasks
+from apportion.pipeline.tasks.files import load_questions
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
-from pipeline.tasks import load_tasks
-from pipeline.tasks.multihop import generate, write
-from pipeline.tools import Search
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.tasks import load_tasks
+from apportion.pipeline.tasks.multihop import generate, write
+from apportion.pipeline.tools import Search
 
 OWNED = re.compile(r"The (?P<inn>.+) is owned by (?P<person>.+)\.")
 LIVES = re.compile(r"(?P<person>.+) lives in (?P<town>.+)\.")

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.tasks import load_tasks
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.tasks import load_tasks
 
 ROWS = [{"question": "q?", "answer": "1"}, {"question": "ü?", "answer": "2"}]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)

@@ -12,19 +12,19 @@ import pytest
 from chat_tokenizers import FAMILIES, Family, chat_tokenizer
 from scripted import ScriptedEngine
 
-from pipeline.config import SampleConfig
-from pipeline.counterfactual import likelihood
-from pipeline.counterfactual.game import Game, Rules, Shown
-from pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
-from pipeline.localize.case import Case, Step
-from pipeline.localize.judge import GenerativeJudge
-from pipeline.sampling import play, rollouts
-from pipeline.tasks.task import make_task
-from pipeline.teams.base import Agent
-from pipeline.teams.load import Team
-from pipeline.teams.markers import ForgedRolesError
-from pipeline.teams.render import encode, harmless, prompt_ids, prompt_text, text_ids
-from pipeline.teams.solo import Solo
+from apportion.pipeline.core.config import SampleConfig
+from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
+from apportion.pipeline.games.game import Game, Rules, Shown
+from apportion.pipeline.localizers.judge import GenerativeJudge
+from apportion.pipeline.play.play import play, rollouts
+from apportion.pipeline.teams.base import Agent
+from apportion.pipeline.teams.load import Team
+from apportion.pipeline.teams.solo import Solo
+from apportion.pipeline.trajectory.case import Case, Step
+from apportion.pipeline.trajectory.markers import ForgedRolesError
+from apportion.pipeline.trajectory.render import encode, harmless, prompt_ids, prompt_text, text_ids
+from apportion.pipeline.trajectory.task import make_task
+from apportion.pipeline.values import likelihood
 
 EMBEDDED = Path(__file__).parents[2] / "data/models/SmolLM2-135M-Instruct"
 ORDINARY = (

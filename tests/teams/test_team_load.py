@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from scripted import drive
 
-from pipeline.config import AgentConfig, TeamConfig, ToolConfig
-from pipeline.errors import UserError
-from pipeline.tasks.task import make_task
-from pipeline.teams.load import load_team, load_topology
+from apportion.pipeline.core.config import AgentConfig, TeamConfig, ToolConfig
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.teams.load import load_team, load_topology
+from apportion.pipeline.trajectory.task import make_task
 
 BOSS = AgentConfig(name="boss", role="planner")
 OWN = """

@@ -7,10 +7,10 @@ from collections.abc import Generator
 import pytest
 from scripted import drive
 
-from pipeline.tasks.task import make_task
-from pipeline.teams.base import Agent, Conversation, Message, Play, Turn, together
-from pipeline.teams.planner_workers import HINT, PlannerWorkers
-from pipeline.tools.calculator import Calculator
+from apportion.pipeline.teams.base import Agent, Conversation, Message, Play, Turn, together
+from apportion.pipeline.teams.planner_workers import HINT, PlannerWorkers
+from apportion.pipeline.tools.calculator import Calculator
+from apportion.pipeline.trajectory.task import make_task
 
 AGENTS = (
     Agent("boss", "planner", "lead"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from scripted import ByteTokenizer
 
-from pipeline.teams.render import chat, encode, prompt_text
+from apportion.pipeline.trajectory.render import chat, encode, prompt_text
 
 
 def test_own_messages_are_assistant_turns_and_all_others_user_turns_joined():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from scripted import drive
 
-from pipeline.tasks.task import make_task
-from pipeline.teams.base import Agent, Conversation
-from pipeline.teams.solo import Solo
-from pipeline.tools.calculator import Calculator
+from apportion.pipeline.teams.base import Agent, Conversation
+from apportion.pipeline.teams.solo import Solo
+from apportion.pipeline.tools.calculator import Calculator
+from apportion.pipeline.trajectory.task import make_task
 
 
 def alone(*texts: str, max_turns: int = 3) -> Conversation:

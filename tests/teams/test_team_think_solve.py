@@ -8,11 +8,11 @@ import pytest
 from roads import ROOT
 from scripted import drive
 
-from pipeline.tasks.task import make_task
-from pipeline.teams.base import Agent, Conversation, Message, Turn
-from pipeline.teams.solo import ANSWER
-from pipeline.teams.think_solve import ThinkSolve
-from pipeline.tools.calculator import Calculator
+from apportion.pipeline.teams.base import Agent, Conversation, Message, Turn
+from apportion.pipeline.teams.solo import ANSWER
+from apportion.pipeline.teams.think_solve import ThinkSolve
+from apportion.pipeline.tools.calculator import Calculator
+from apportion.pipeline.trajectory.task import make_task
 
 PLAIN = (Agent("muse", "thinker"), Agent("hand", "solver"))
 TOOLED = tuple(Agent(agent.name, agent.role, tools={"calc": "calculator"}) for agent in PLAIN)

@@ -9,10 +9,10 @@ import pytest
 from roads import ROOT
 from scripted import drive
 
-from pipeline.tasks.task import make_task
-from pipeline.teams.base import Agent, Conversation, Turn
-from pipeline.teams.voting import Voting, majority, vote
-from pipeline.tools.calculator import Calculator
+from apportion.pipeline.teams.base import Agent, Conversation, Turn
+from apportion.pipeline.teams.voting import Voting, majority, vote
+from apportion.pipeline.tools.calculator import Calculator
+from apportion.pipeline.trajectory.task import make_task
 
 VOTERS = tuple(Agent(name, "voter", tools={"calc": "calculator"}) for name in ("ann", "bob", "cem"))
 

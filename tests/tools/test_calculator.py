@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.limit import limited
-from pipeline.tools import Calculator, Tool
-from pipeline.tools.calculator import evaluate
+from apportion.pipeline.core.limits import limited
+from apportion.pipeline.tools import Calculator, Tool
+from apportion.pipeline.tools.calculator import evaluate
 
 NUMBERS = st.one_of(st.integers(0, 999).map(str), st.floats(0.001, 999).map(lambda value: f"{value:.3f}"))
 EXPRESSIONS = st.recursive(

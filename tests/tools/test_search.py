@@ -6,9 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.errors import UserError
-from pipeline.tools import Search, Tool
-from pipeline.tools.search import tokenize
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.tools import Search, Tool
+from apportion.pipeline.tools.search import tokenize
 
 DOCUMENTS = [
     "The Café Noir is owned by Zoë.",

@@ -14,7 +14,7 @@ import pytest
 import torch
 from tiny_model import TEMPERATURE, VOCABULARY, logps_of, tokens
 
-from schemas import TABLES
+from apportion.schemas import TABLES
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +23,7 @@ def _trl_without_vllm() -> None:
     had = sys.modules.get("vllm")
     if had is None:
         sys.modules["vllm"] = None  # type: ignore[assignment]
-    importlib.import_module("pipeline.training.grpo")
+    importlib.import_module("apportion.pipeline.training.grpo")
     if had is None:
         del sys.modules["vllm"]
 

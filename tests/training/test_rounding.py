@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pipeline.training.rounding import MASTER, dtype_of, save, stochastically_rounded, to_train_from
+from apportion.pipeline.training.rounding import MASTER, dtype_of, save, stochastically_rounded, to_train_from
 
 
 def drawn(values: torch.Tensor, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> torch.Tensor:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_model import VOCABULARY, furthest, gradients, logps_of, tokens
 
-from pipeline.training.shared_prefix import completion_logps, packs, pair_price
+from apportion.pipeline.training.shared_prefix import completion_logps, packs, pair_price
 
 Row = tuple[list[int], list[int], list[bool]]
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from tiny_model import Spy, furthest, gradients, logps_of
 
-from pipeline.config import TrainConfig
-from pipeline.training.common import Policy
-from pipeline.training.rows import schedule
-from pipeline.training.shared_prefix import pair_price
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.training.common import Policy
+from apportion.pipeline.training.rows import schedule
+from apportion.pipeline.training.shared_prefix import pair_price
 
 SETTINGS = {"warmup": 0.0, "max_grad_norm": 1e9, "dpo_beta": 0.4, "learning_rate": 3e-3, "epochs": 2}
 
@@ -42,7 +42,7 @@ def _objective(
 def test_loss_and_gradients_are_those_of_the_formula(
     tiny: Callable[[], Any], pairs: pl.DataFrame, tmp_path: Path, batch: int, micro: int, margin: bool
 ) -> None:
-    from pipeline.training.dpo import train_dpo
+    from apportion.pipeline.training.dpo import train_dpo
 
     settings = TrainConfig.model_validate({**SETTINGS, "batch_size": batch, "micro_batch_size": micro})
     subject, spy = tiny(), Spy()

@@ -9,11 +9,11 @@ import pytest
 import torch
 from tiny_model import TEMPERATURE, Spy, furthest, gradients, logps_of
 
-from pipeline.config import TrainConfig
-from pipeline.errors import UserError
-from pipeline.training.common import Policy
-from pipeline.training.rows import schedule
-from pipeline.training.shared_prefix import pair_price
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.training.common import Policy
+from apportion.pipeline.training.rows import schedule
+from apportion.pipeline.training.shared_prefix import pair_price
 
 SEED = 4
 
@@ -82,7 +82,7 @@ def _check(tiny: Callable[[], Any], frame: pl.DataFrame, settings: TrainConfig, 
 
 
 def _by_trl(tiny: Callable[[], Any], tokenizer: Any, frame: pl.DataFrame, settings: TrainConfig, folder: Path) -> Spy:
-    from pipeline.training.grpo import train_grpo
+    from apportion.pipeline.training.grpo import train_grpo
 
     model, spy = tiny(), Spy()
     train_grpo(
@@ -129,7 +129,7 @@ def test_further_epochs_keep_the_log_probabilities_that_ratios_start_from(
 def test_models_run_plainly_give_the_same(
     tiny: Callable[[], Any], tokenizer: Any, sequences: pl.DataFrame, tmp_path: Path
 ) -> None:
-    from pipeline.training.grpo import train_grpo
+    from apportion.pipeline.training.grpo import train_grpo
 
     settings, spy = _settings(micro_batch_size=2), Spy()
     train_grpo(Policy(tiny(), tokenizer, 0), sequences, settings, seed=SEED, folder=str(tmp_path), recorder=spy)

@@ -17,10 +17,10 @@ import pytest
 import torch
 from tiny_model import logps_of
 
-from pipeline.config import TrainConfig
-from pipeline.errors import UserError, WorkError
-from pipeline.training.job import Job, launch
-from schemas import TABLES
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.training.job import Job, launch
+from apportion.schemas import TABLES
 
 SETTINGS = {"learning_rate": 1e-3, "batch_size": 4, "micro_batch_size": 2, "beta": 0.1}
 
@@ -99,7 +99,7 @@ def test_lora_is_merged_into_a_plain_checkpoint_in_place_of_an_older_one(
 ) -> None:
     from peft import PeftModel
 
-    from pipeline.training import worker
+    from apportion.pipeline.training import worker
 
     monkeypatch.setitem(sys.modules, "vllm", sys.modules.get("vllm"))
     frame = sequences if kind == "grpo" else pairs
@@ -121,12 +121,12 @@ def test_lora_is_merged_into_a_plain_checkpoint_in_place_of_an_older_one(
 def test_what_goes_wrong_in_the_trainer_is_said_here(
     tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.training import worker
+    from apportion.pipeline.training import worker
 
     with pytest.raises(UserError, match=r"refused: 5 sampled greedily or at unknown temperature$"):
         launch(_job(tmp_path, checkpoint, sequences.with_columns(temperature=0.0)))
-    monkeypatch.setattr("pipeline.training.job._WORKER", "pipeline.training.nothing")
-    with pytest.raises(WorkError, match=r"ended with code 1: .*No module named pipeline.training.nothing"):
+    monkeypatch.setattr("apportion.pipeline.training.job._WORKER", "apportion.pipeline.training.nothing")
+    with pytest.raises(WorkError, match=r"ended with code 1: .*No module named apportion.pipeline.training.nothing"):
         launch(_job(tmp_path, checkpoint, sequences))
     with pytest.raises(UserError, match="not a checkpoint folder"):
         worker.run(_job(tmp_path, tmp_path / "nowhere", sequences))
@@ -137,7 +137,7 @@ def test_what_goes_wrong_in_the_trainer_is_said_here(
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux binds a child to its parent")
 def test_no_trainer_outlives_a_killed_parent(tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame) -> None:
     job = _job(tmp_path, checkpoint, sequences)
-    script = f"from pipeline.training.job import *; launch(Job.from_json({job.to_json()!r}))"
+    script = f"from apportion.pipeline.training.job import *; launch(Job.from_json({job.to_json()!r}))"
     parent = subprocess.Popen([sys.executable, "-c", script])
     deadline = time.monotonic() + 300
     while not (children := psutil.Process(parent.pid).children()) and time.monotonic() < deadline:
@@ -171,7 +171,7 @@ def test_a_ruined_checkpoint_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One step at an endless learning rate: the loss and the gradient of that step are still finite."""
-    from pipeline.training import worker
+    from apportion.pipeline.training import worker
 
     monkeypatch.setitem(sys.modules, "vllm", sys.modules.get("vllm"))
     monkeypatch.setattr(worker, "TrainConfig", Unbounded)
@@ -187,7 +187,7 @@ def test_a_ruined_checkpoint_is_not_written(
 def test_adapters_that_ruin_the_weights_only_when_they_are_merged_are_refused_too(
     tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame
 ) -> None:
-    from pipeline.training import worker
+    from apportion.pipeline.training import worker
 
     policy = worker.load_policy(str(checkpoint), 4)
     with torch.no_grad():
@@ -204,7 +204,7 @@ def test_adapters_that_ruin_the_weights_only_when_they_are_merged_are_refused_to
 def test_a_start_that_is_ruined_already_is_said_before_any_step(
     tmp_path: Path, tiny: Any, tokenizer: Any, sequences: pl.DataFrame
 ) -> None:
-    from pipeline.training import worker
+    from apportion.pipeline.training import worker
 
     model = tiny()
     with torch.no_grad():
@@ -218,7 +218,7 @@ def test_a_start_that_is_ruined_already_is_said_before_any_step(
 def test_what_appears_in_the_folder_during_the_training_stays_and_the_checkpoint_is_kept_beside_it(
     tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame
 ) -> None:
-    from pipeline.training import worker
+    from apportion.pipeline.training import worker
 
     policy, job = worker.load_policy(str(checkpoint), 0), _job(tmp_path, checkpoint, sequences)
     out = Path(job.out)
@@ -235,7 +235,7 @@ def test_what_appears_in_the_folder_during_the_training_stays_and_the_checkpoint
 def test_a_checkpoint_of_the_very_same_job_is_left_as_it_is(
     tmp_path: Path, checkpoint: Path, sequences: pl.DataFrame
 ) -> None:
-    from pipeline.training import worker
+    from apportion.pipeline.training import worker
 
     job = _job(tmp_path, checkpoint, sequences, provenance={"job": "j1"})
     worker._save(worker.load_policy(str(checkpoint), 0), job, TrainConfig())

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config import TrainConfig
-from pipeline.errors import UserError
-from pipeline.training.rows import refuse_pairs, refuse_sequences, schedule
+from apportion.pipeline.core.config import TrainConfig
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.training.rows import refuse_pairs, refuse_sequences, schedule
 
 
 def test_every_untrainable_row_is_refused_once_under_its_reason(sequences: pl.DataFrame) -> None:

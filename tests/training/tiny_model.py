@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pipeline.training.common import Recorder
+from apportion.pipeline.training.common import Recorder
 
 VOCABULARY = 64
 TEMPERATURE = 0.7

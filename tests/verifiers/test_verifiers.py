@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import UserError
-from pipeline.verifiers import VERIFIERS, Verdict, get_verifier
-from pipeline.verifiers.cases import CASES
-from pipeline.verifiers.exact import Exact, normalize
-from pipeline.verifiers.f1 import F1, token_f1
-from pipeline.verifiers.math import Math
-from pipeline.verifiers.number import Number
-from pipeline.verifiers.page import DOC, document
-from pipeline.verifiers.quantity import Quantities
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.verifiers import VERIFIERS, Verdict, get_verifier
+from apportion.pipeline.verifiers.cases import CASES
+from apportion.pipeline.verifiers.exact import Exact, normalize
+from apportion.pipeline.verifiers.f1 import F1, token_f1
+from apportion.pipeline.verifiers.math import Math
+from apportion.pipeline.verifiers.number import Number
+from apportion.pipeline.verifiers.page import DOC, document
+from apportion.pipeline.verifiers.quantity import Quantities
 
 WORDS = st.lists(
     st.sampled_from(["the", "a", "An", "cat,", "sat!", "on", "3.5", "-2", "mat.", "U.S.", "-"]), max_size=8
@@ -198,7 +198,7 @@ def test_every_line_of_the_page(case):
 
 
 def test_the_page_is_what_is_tested():
-    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m pipeline.verifiers.page`"
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m apportion.pipeline.verifiers.page`"
 
 
 def test_a_right_answer_stays_right_with_the_answers_own_words_around_it():
@@ -296,7 +296,7 @@ def test_f1_cuts_scripts_without_spaces():
 
 def test_a_users_own_verifier_is_found_in_the_current_directory(tmp_path, monkeypatch):
     (tmp_path / "my_own_verifier.py").write_text(
-        "from pipeline.verifiers import Verdict\n"
+        "from apportion.pipeline.verifiers import Verdict\n"
         "class Longer:\n"
         "    name = 'longer'\n"
         "    def verify(self, answer, references):\n"

@@ -1,0 +1,309 @@
+"""The verb that holds localizers against labelled logs of other people: `evaluate`."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from apportion.cli.common import As, ConfigFile, DryRun, Format, Sets, configured, rendered, say, tell_rejects
+from apportion.pipeline.core.errors import UserError
+
+if TYPE_CHECKING:
+    from apportion.pipeline.core.config import Config
+    from apportion.pipeline.stages.evaluate import Annotator, Choices, Read, Report
+
+evaluate_app = typer.Typer(help="Hold localizers against labelled logs.", no_args_is_help=True)
+
+Logs = Annotated[Path, typer.Argument(help="A file or a folder of logs.")]
+Names = Annotated[list[str] | None, typer.Option("--localizer", "-l", help="Only this one (again for more).")]
+Anew = Annotated[bool, typer.Option("--cross-validate", help="Train anew without each fold, not with shipped weights.")]
+Folds = Annotated[int, typer.Option(min=2, max=1000, help="Folds by question, for whatever is trained here.")]
+Blind = Annotated[bool, typer.Option("--without-reference", help="Hide the right answers.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the folds and the intervals.")]
+REPORT = "apportion-evaluation"
+"""Marks a file as one of ours, which a later evaluation may replace."""
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Also write everything to this JSON file.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the verb."""
+    app.add_typer(evaluate_app, name="evaluate")
+
+
+@evaluate_app.command("who-and-when")
+def who_and_when(
+    path: Logs,
+    second: Annotated[Path | None, typer.Option(help="AgentRx's labels (JSON): how far people agree.")] = None,
+    localizer: Names = None,
+    anew: Anew = False,
+    folds: Folds = 10,
+    blind: Blind = False,
+    seed: Seed = 0,
+    out: Out = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    format: As = Format.TABLE,
+    dry_run: DryRun = False,
+) -> None:
+    """Who failed and when, held to the labels of Who&When."""
+    from apportion.pipeline.stages import evaluate as stage
+
+    resolved = configured(config, sets)
+    logs = _read("who-and-when", path)
+    annotator = None
+    if second is not None:
+        annotator, rejects = stage.second_annotator(second, logs)
+        tell_rejects(rejects, stored=False)
+    choices = _choices(localizer, anew, folds, blind, seed)
+    if dry_run:
+        _foretell(resolved, logs, choices, out)
+        return
+    _run(resolved, logs, choices, None, annotator, format, out)
+
+
+@evaluate_app.command("agentrx")
+def agentrx(
+    path: Annotated[Path, typer.Argument(help="AgentRx's labels of Magentic-One runs (JSON).")],
+    logs: Annotated[Path, typer.Option(help="The logs that it annotates, in the format of Who&When.")],
+    localizer: Names = None,
+    anew: Anew = False,
+    folds: Folds = 10,
+    blind: Blind = False,
+    seed: Seed = 0,
+    out: Out = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    format: As = Format.TABLE,
+    dry_run: DryRun = False,
+) -> None:
+    """Who failed and when, held to the labels of AgentRx. What is trained here learns from the logs' own labels."""
+    from apportion.pipeline.stages import evaluate as stage
+
+    resolved = configured(config, sets)
+    read = _read("who-and-when", logs)
+    annotator, rejects = stage.second_annotator(path, read, "AgentRx annotator")
+    tell_rejects(rejects, stored=False)
+    own = {case.case_id: case.label for case in read.cases if case.label is not None}
+    other = stage.Annotator("Who&When annotator", own)
+    choices = _choices(localizer, anew, folds, blind, seed)
+    if dry_run:
+        _foretell(resolved, read, choices, out, held_to=annotator)
+        return
+    _run(resolved, read, choices, annotator, other, format, out)
+
+
+@evaluate_app.command("process-bench")
+def process_bench(
+    path: Logs,
+    localizer: Names = None,
+    plant: Annotated[
+        Path | None, typer.Option(help="For `trained`: solutions of GSM8K (JSONL) to plant errors in.")
+    ] = None,
+    anew: Anew = False,
+    folds: Folds = 10,
+    seed: Seed = 0,
+    out: Out = None,
+    config: ConfigFile = None,
+    sets: Sets = None,
+    format: As = Format.TABLE,
+    dry_run: DryRun = False,
+) -> None:
+    """The first wrong step of solutions, or none, held to ProcessBench."""
+    from apportion.cli.progress import Bars
+    from apportion.pipeline.localizers.load import Context
+    from apportion.pipeline.stages import evaluate as stage
+
+    resolved = configured(config, sets)
+    logs = _read("process-bench", path)
+    choices = _choices(localizer, anew, folds, False, seed)
+    if dry_run:
+        _foretell(resolved, logs, choices, out, plant=plant, solutions=True)
+        return
+    with _claimed(out):
+        with Bars():
+            report = stage.evaluate_solutions(Context(resolved, plant), logs.cases, choices)
+        _show(report, stage.F1_FIGURES, "F1", format, out)
+
+
+def _read(format: str, path: Path) -> Read:
+    from apportion.pipeline.stages import evaluate as stage
+
+    logs = stage.read(format, path)
+    tell_rejects(logs.rejects, stored=False)
+    for note in logs.notes:
+        say(f"note: {note}")
+    return logs
+
+
+def _choices(names: list[str] | None, anew: bool, folds: int, blind: bool, seed: int) -> Choices:
+    from apportion.pipeline.stages.evaluate import Choices
+
+    return Choices(tuple(names or ()), anew, folds, blind, seed)
+
+
+def _run(
+    config: Config,
+    logs: Read,
+    choices: Choices,
+    held_to: Annotator | None,
+    annotator: Annotator | None,
+    format: Format,
+    out: Path | None,
+) -> None:
+    from apportion.cli.progress import Bars
+    from apportion.pipeline.evaluation.metrics import FIGURES
+    from apportion.pipeline.localizers.load import Context
+    from apportion.pipeline.stages import evaluate as stage
+
+    with _claimed(out):
+        with Bars():
+            report = stage.evaluate(Context(config), logs.cases, choices, held_to=held_to, annotator=annotator)
+        _show(report, FIGURES, "MRR", format, out)
+
+
+@contextmanager
+def _claimed(out: Path | None) -> Iterator[None]:
+    """Hold the file that the report goes to; UserError where it is none of ours, before anything is computed."""
+    if out is None:
+        yield
+        return
+    from apportion.pipeline.core.places import hold
+
+    out = out.resolve()
+    _check_out(out)
+    with hold(out):
+        yield
+
+
+def _check_out(out: Path) -> None:
+    """Raise UserError where something else than an earlier report is there."""
+    if not out.exists() or (out.is_file() and not out.stat().st_size):
+        return
+    try:
+        told = json.loads(out.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        told = None
+    if not isinstance(told, dict) or told.get("format") != REPORT:
+        raise UserError(f"--out {out}: is there and is no earlier report of `evaluate`; choose another file")
+
+
+def _keep(out: Path, text: str) -> None:
+    """Write the report in one go, in the place of an earlier one at most."""
+    from apportion.pipeline.core.places import put, put_beside
+
+    made = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        made.write_text(text, encoding="utf-8")
+        try:
+            _check_out(out)
+        except UserError as error:
+            raise UserError(f"{error}; this report is {put_beside(made, out)}") from error
+        if not put(made, out):
+            made.replace(out)
+    finally:
+        made.unlink(missing_ok=True)
+
+
+def _foretell(
+    config: Config,
+    logs: Read,
+    choices: Choices,
+    out: Path | None,
+    *,
+    held_to: Annotator | None = None,
+    plant: Path | None = None,
+    solutions: bool = False,
+) -> None:
+    from apportion.pipeline.localizers.load import Context
+    from apportion.pipeline.stages.evaluate_plan import foretell
+
+    if out is not None:
+        _check_out(out.resolve())
+    context = Context(config, plant)
+    for line in foretell(context, logs.cases, choices, solutions=solutions, held_to=held_to, out=out):
+        say(line)
+
+
+def _show(report: Report, figures: Sequence[str], compared: str, format: Format, out: Path | None) -> None:
+    """Print the report: for people in tables, else the rows (JSON: all of it; CSV: the figures)."""
+    import pyarrow as pa
+
+    told = {"format": REPORT, "figures": report.figures, "differences": report.differences, "notes": report.notes}
+    text = json.dumps(_plain(told), ensure_ascii=False, indent=2, allow_nan=False)
+    if out is not None:
+        _keep(out.resolve(), text + "\n")
+    for note in report.notes:
+        say(note)
+    if format is Format.JSON:
+        typer.echo(text)
+        return
+    if format is Format.CSV:
+        typer.echo(rendered(pa.Table.from_pylist(_plain(report.figures)), format))
+        return
+    tables = [row for row in report.figures if row["by"] != "length"]
+    for logs in dict.fromkeys(row["logs"] for row in tables):
+        typer.echo(_titled([row for row in tables if row["logs"] == logs], figures, format))
+    lengths = [row for row in report.figures if row["by"] == "length"]
+    if lengths:
+        typer.echo(f"{compared} by the length of the log\n{_wide(lengths, compared, format)}\n")
+    shown = [row for row in report.differences if row["by"] != "length"]
+    if shown:
+        typer.echo(f"{compared} less that of {shown[0]['against']}, on the same logs\n{_wide(shown, compared, format)}")
+
+
+def _titled(rows: Sequence[dict[str, Any]], figures: Sequence[str], format: Format) -> str:
+    """One table of figures: a row a localizer."""
+    import pyarrow as pa
+
+    shares = [name for name in ("cut", "unlike") if any(row.get(name) is not None for row in rows)]
+    table = [
+        {"localizer": row["localizer"]}
+        | {name: _cell(row, name) for name in figures}
+        | {name: "" if row[name] is None else f"{100 * row[name]:.0f} %" for name in shares}
+        for row in rows
+    ]
+    first = rows[0]
+    what = f"{first['n_wrong']} wrong and {first['n_correct']} correct" if "n_wrong" in first else first["n"]
+    return f"{first['logs']} ({what})\n{rendered(pa.Table.from_pylist(table), format)}\n"
+
+
+def _wide(rows: Sequence[dict[str, Any]], figure: str, format: Format) -> str:
+    """A row a localizer, a column a group of logs. A group's size is that of the first row that has it."""
+    import pyarrow as pa
+
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes.setdefault(row["logs"], row["n"])
+    names = list(dict.fromkeys(row["localizer"] for row in rows))
+    cells = {(row["localizer"], row["logs"]): _cell(row, figure) for row in rows}
+    table = [
+        {"localizer": name} | {f"{logs} ({n})": cells.get((name, logs), "") for logs, n in sizes.items()}
+        for name in names
+    ]
+    return rendered(pa.Table.from_pylist(table), format)
+
+
+def _cell(row: dict[str, Any], name: str) -> str:
+    """A figure with its interval; shares in per cent."""
+    share = name not in ("MRR", "F1")
+    values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+    texts = ["-" if math.isnan(value) else f"{100 * value:.1f}" if share else f"{value:.3f}" for value in values]
+    return texts[0] if math.isnan(values[1]) else f"{texts[0]} [{texts[1]}, {texts[2]}]"
+
+
+def _plain(value: Any) -> Any:
+    """NaN as null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

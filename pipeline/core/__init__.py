@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, ids, files, the configuration, progress, processes. It knows no method."""

@@ -1,0 +1,421 @@
+"""The resolved configuration of a run: TOML, then `--set`, checked before any model is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from copy import deepcopy
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from apportion.pipeline.core import paths
+from apportion.pipeline.core.config_errors import explain
+from apportion.pipeline.core.config_layers import merged, parse_override, read_team, read_toml
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import MAX_NAME, digest
+from apportion.pipeline.core.registry import family
+
+_TOKENS = 2**24
+"""More tokens than any model's context or vocabulary holds."""
+_MANY = 10**12
+"""More tasks, trajectories or coalitions than anybody has: a number beyond it is a slip."""
+
+
+class _Section(BaseModel):
+    """A table of the configuration. Every number in it has bounds on both sides and is finite."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class _Methods(_Section):
+    """A section that names methods of a family. A table in it, called after one, holds that method's parameters:
+    `[advantages] method = "sharp"`, `[advantages.sharp] alpha = 0.5`. They are checked without running the method.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    family: ClassVar[str]
+
+    @model_validator(mode="after")
+    def _known_tables(self) -> Self:
+        methods = family(self.family)
+        for name, table in (self.model_extra or {}).items():
+            if name not in methods.names() or not isinstance(table, dict):
+                known = sorted({*type(self).model_fields, *methods.names()})
+                near = difflib.get_close_matches(name, known, 1, 0.5)
+                cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+                raise ValueError(f"unknown key {name!r}; {cure}")
+            methods.make(name, table)
+        return self
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """The parameters given for the method `name`; those of a user's own stand in `options`."""
+        if family(self.family).is_own(name):
+            return dict(getattr(self, "options", {}))
+        return dict((self.model_extra or {}).get(name, {}))
+
+
+def _named(family_name: str) -> Any:
+    """A key that names a method of a family: by its short name, or by the path of a user's own."""
+    return Annotated[str, AfterValidator(lambda name: _checked(family_name, name))]
+
+
+def _checked(family_name: str, name: str) -> str:
+    try:
+        return family(family_name).check(name)
+    except UserError as error:
+        raise ValueError(str(error)) from None
+
+
+def _finite(options: dict[str, Any]) -> dict[str, Any]:
+    """Keyword arguments of a user's own code, whose numbers have no bounds that we know."""
+    inside: list[Any] = [options]
+    while inside:
+        one = inside.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            raise ValueError(f"{one} is not a finite number")
+        inside += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+    return options
+
+
+Options = Annotated[dict[str, Any], AfterValidator(_finite)]
+
+
+class RunConfig(_Section):
+    name: str = Field("", pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$", max_length=MAX_NAME)
+    """Names the run's partition; empty: made from the configuration's digest."""
+    data: str = "data"
+    """Folder of everything written: runs, converted models, Prefect's own state."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    """Every draw of the run comes from it."""
+    held_out: bool = False
+    """A run on held-out tasks: never the default of `annotate`, `train` or `export`."""
+
+
+class ModelConfig(_Section):
+    path: str = "smollm2"
+    """`smollm2` (embedded), a checkpoint folder, or with `hub` an id of the Hugging Face hub."""
+    hub: bool = False
+    """Let the hub be reached; off by default."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto`: the checkpoint's own on a GPU; on a CPU bfloat16 where the processor computes in it, else float32."""
+    max_model_len: int = Field(4096, ge=64, le=_TOKENS)
+    """Context window in tokens; at most what the model was trained for."""
+    kv_cache_gib: float = Field(2.0, ge=1, le=65_536)
+    """Memory for keys and values on a CPU."""
+    gpu_memory: float = Field(0.5, gt=0, le=1)
+    """Share of a GPU's memory that the sampler keeps; a trainer beside it (`loop`) needs the rest."""
+    sync_tolerance: float | None = Field(None, gt=0, le=100)
+    """New weights in a running engine are compared with the checkpoint's, number by number. Then a few fixed tokens are
+    scored: the work stops where they differ from plain transformers by more than this (nats per token, rms). By
+    default three times as much as they did on the engine's first weights."""
+
+
+class TasksConfig(_Section):
+    path: str = ""
+    """JSON lines, JSON, CSV, TSV (also .gz, .zst, .bz2), Parquet, a folder, or with `hub` a hub id."""
+    hub: bool = False
+    """Let `path` be an id of the Hugging Face hub."""
+    source: str = ""
+    """Instead of `path`: dotted path of a function that returns a list of Task."""
+    options: Options = {}
+    """Keyword arguments of `source`."""
+    split: str | None = None
+    """Split of a data set that has several."""
+    question: str = "question"
+    """Column of the question, whatever its case, with dots for what is nested (`extra_info.question`); of a chat the
+    last user message. Left alone, the usual names are tried."""
+    answer: str = "answer"
+    """Column of the reference answer or of the list of its aliases, named likewise (`reward_model.ground_truth`). Left
+    alone, the usual names are tried, and columns of aliases (`answer_aliases`) add to it."""
+    offset: int = Field(0, ge=0, le=_MANY)
+    """Leave out so many tasks at the start."""
+    limit: int | None = Field(None, ge=1, le=_MANY)
+    """Take so many tasks at most."""
+    verifier: str = "exact"
+    """exact, f1, number, math, or the dotted path of a class with `name` and `verify`."""
+    verifier_options: dict[str, Any] = {}
+    """Keyword arguments of the verifier. f1: `threshold` (0.5); number: `relative` and `absolute` tolerance; math:
+    `cpu_seconds` (10)."""
+
+
+class ToolConfig(_Section):
+    kind: str
+    """search, calculator, or a dotted path."""
+    documents: str | list[str] = []
+    """search: one or several files, a document per line."""
+    k: int = Field(1, ge=1, le=1_000_000)
+    """search: documents returned."""
+    options: Options = {}
+    """A tool of your own: keyword arguments of its class."""
+
+
+class AgentConfig(_Section):
+    name: str = Field(pattern=r"^[A-Za-z][\w-]*$", max_length=MAX_NAME)
+    """As it stands in the tables."""
+    role: str
+    """planner, worker, ...: credit and advantages are compared within a role."""
+    system: str = ""
+    """Its instructions."""
+    examples: list[tuple[str, str]] = []
+    """(what is said to it, what it answers): worked examples, shown before the conversation."""
+    tools: dict[str, str] = {}
+    """The verb that the agent writes -> the tool's name."""
+
+
+class TeamConfig(_Section):
+    name: str = ""
+    """As it stands in the tables."""
+    topology: str = "planner_workers"
+    """Who speaks when: planner_workers, think_solve, voting, solo, or the dotted path of a class with `play`."""
+    max_turns: int = Field(6, ge=1, le=10_000)
+    """Turns of an agent in one call."""
+    agents: list[AgentConfig] = []
+    """Who plays."""
+    tools: dict[str, ToolConfig] = {}
+    """Tools by name; an agent names those that it may use."""
+    solo: AgentConfig | None = None
+    """The same model alone, for comparison. Without it: no instructions, no tools."""
+
+
+class SampleConfig(_Section):
+    group_size: int = Field(4, ge=1, le=1_000_000)
+    """Rollouts of one task."""
+    temperature: float = Field(0.7, ge=0, le=100)
+    """Of every turn."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Below 1 a trainer cannot reproduce the log-probabilities: such messages are not trained on."""
+    top_k: int = Field(0, ge=0, le=_TOKENS)
+    """0: all tokens; else as top_p."""
+    max_tokens: int = Field(48, ge=1, le=_TOKENS)
+    """Tokens of one turn."""
+    shard_size: int = Field(128, ge=1, le=1_000_000)
+    """Rollouts that advance together and are committed together."""
+    solo: bool = True
+    """Sample the same model alone on the same tasks as well."""
+
+
+class AnnotateConfig(_Section):
+    on: Literal["successes", "all", "none"] = "successes"
+    """Which trajectories get credit."""
+    value: Literal["auto", "likelihood", "regenerate", "replay", "recount"] = "auto"
+    """What a coalition is worth. `auto`: as the topology says (recount for a vote, likelihood else)."""
+    players: Literal["agents", "messages"] = "agents"
+    """`messages` plays a second game, of single messages, beside the agents'; likelihood and regenerate."""
+    masking: Literal["placeholder", "drop"] = "placeholder"
+    """What stands in the place of a masked message: a neutral one, or nothing."""
+    answerer: Literal["auto", "outcome", "player"] = "auto"
+    """Is the answering message the outcome channel or its writer's own move? `auto`: as the topology says."""
+    cue: str = "answer:"
+    """Written before the reference whose probability is read."""
+    estimator: Literal["auto", "exact", "quadrature", "permutation", "loo"] = "auto"
+    """`auto`: exact where it fits the budget, else by quadrature within it."""
+    budget: int = Field(1024, ge=2, le=_MANY)
+    """Coalitions valued for one game at most."""
+    token_budget: int | None = Field(None, ge=1, le=_MANY)
+    """likelihood: distinct prompt tokens computed for one game at most."""
+    samples: int = Field(4, ge=1, le=1_000_000)
+    """regenerate and replay: samples behind each value."""
+    limit: int | None = Field(None, ge=1, le=_MANY)
+    """Credit at most so many trajectories of each shard."""
+
+
+class AuditConfig(_Section):
+    trajectories: int = Field(50, ge=0, le=_MANY)
+    """Credited trajectories that are replayed, about; 0 replays nothing."""
+    samples: int = Field(4, ge=2, le=1_000_000)
+    """Rollouts of each arm of a replay; half of them audit the other half."""
+
+
+class FailuresConfig(_Section):
+    localizer: Literal["monte_carlo", "learned", "value_drop", "none"] = "monte_carlo"
+    """How the first error of a failure is found; `none` leaves failures alone. Imported logs cannot be continued:
+    for them `monte_carlo` means `learned` where a log is like those that its weights come from, and no step named
+    elsewhere; `learned` by name reads all logs, and what that is worth is said."""
+    rollouts: int = Field(4, ge=1, le=1_000_000)
+    """monte_carlo: fresh continuations from every prefix."""
+    margin: float = Field(0.05, ge=0, lt=1)
+    """A fall of the value counts as an error only beyond this."""
+    alternatives: int = Field(4, ge=0, le=1_000_000)
+    """Alternatives that the same agent writes at the first error; 0 localizes without repair."""
+    confirmations: int = Field(4, ge=1, le=1_000_000)
+    """Fresh continuations of an alternative that won, and of the recorded message beside it."""
+    contrast: bool = True
+    """Also compare siblings of a group that share a prefix and differ in outcome."""
+    limit: int | None = Field(None, ge=1, le=_MANY)
+    """Look at so many failures of each shard at most."""
+
+
+class InjectConfig(_Section):
+    kinds: list[Literal["wrong_number", "wrong_tool_input", "dropped_fact", "contradiction"]] = Field(
+        ["wrong_number", "wrong_tool_input", "dropped_fact", "contradiction"], min_length=1
+    )
+    """Kinds of errors that are planted."""
+    each: int = Field(4, ge=1, le=1_000_000)
+    """Faults planted in one success at most, each in a run of its own."""
+
+
+class AdvantagesConfig(_Section):
+    method: Literal["grpo", "rloo", "dr_mas", "sharp", "shapley", "success_failure"] = "grpo"
+    """Reward and what it is compared with."""
+    unit: Literal["agent", "message"] = "agent"
+    """A training sequence is a whole agent trajectory, stitched, or a single message."""
+
+
+class TrainConfig(_Section):
+    learning_rate: float = Field(1e-5, gt=0, le=1)
+    """At its highest."""
+    epochs: int = Field(1, ge=1, le=100_000)
+    """GRPO: passes over the sequences; beyond the first the ratios are off policy and clipped."""
+    limit: int | None = Field(None, ge=1, le=_MANY)
+    """Stop taking groups (GRPO) or questions (DPO) once so many sequences or pairs are there."""
+    batch_size: int = Field(32, ge=1, le=1_000_000)
+    """Sequences (or pairs) of one optimizer step, over all processes."""
+    micro_batch_size: int = Field(8, ge=1, le=1_000_000)
+    """Sequences (or pairs) computed at once; gradients are accumulated."""
+    beta: float = Field(0.0, ge=0, le=1000)
+    """GRPO: weight of the KL to the reference policy."""
+    dpo_beta: float = Field(0.1, gt=0, le=1000)
+    """DPO: how much a log-ratio counts."""
+    dpo_epochs: int = Field(3, ge=1, le=100_000)
+    """Passes over the pairs, of which there are fewer than sequences."""
+    margin: bool = False
+    """DPO: ask each pair for its margin (the rise of the success share) beyond being in the right order."""
+    epsilon: float = Field(0.2, gt=0, lt=1)
+    """Clip range of the ratio, below."""
+    epsilon_high: float | None = Field(None, gt=0, le=1000)
+    """Clip range above; as below where it is not given."""
+    importance_cap: float = Field(2.0, ge=0, le=1000)
+    """GRPO: ratios start from the trainer's own log-probabilities, and a token that the sampler gave another one (in
+    bfloat16, say) counts by their ratio, at most this. 0: ratios start from the sampler's, one forward pass less."""
+    loss: Literal["dapo", "dr_grpo", "grpo", "bnpo"] = "dapo"
+    """How token losses are averaged (names as in TRL)."""
+    ratio: Literal["token", "sequence"] = "token"
+    """Importance ratio of each token, or one of the whole sequence (GSPO)."""
+    lora_rank: int = Field(0, ge=0, le=65_536)
+    """0 trains all weights; else adapters of this rank, merged into the checkpoint that is written."""
+    max_grad_norm: float = Field(1.0, gt=0, le=1e9)
+    """Gradients beyond it are scaled down."""
+    warmup: float = Field(0.1, ge=0, le=1)
+    """Share of the steps over which the learning rate rises."""
+    processes: int = Field(1, ge=1, le=1024)
+    """Started through accelerate where more than one."""
+
+
+class ExportConfig(_Section):
+    validation: float = Field(0.1, ge=0, lt=1)
+    """Share of the questions that go to the validation split."""
+    test: float = Field(0.0, ge=0, lt=1)
+    """Share that goes to the test split."""
+    evaluation: str = ""
+    """A task file whose questions must not occur in the export."""
+
+
+class LoopConfig(_Section):
+    iterations: int = Field(5, ge=1, le=100_000)
+    """Rounds of sample, annotate, update."""
+    tasks: int = Field(16, ge=1, le=_MANY)
+    """Tasks of one iteration; they go round."""
+    trainer: Literal["grpo", "dpo"] = "grpo"
+    """What updates the policy."""
+
+
+class Config(_Section):
+    run: RunConfig = RunConfig()
+    model: ModelConfig = ModelConfig()
+    tasks: TasksConfig = TasksConfig()
+    team: TeamConfig = TeamConfig()
+    sample: SampleConfig = SampleConfig()
+    annotate: AnnotateConfig = AnnotateConfig()
+    audit: AuditConfig = AuditConfig()
+    failures: FailuresConfig = FailuresConfig()
+    inject: InjectConfig = InjectConfig()
+    advantages: AdvantagesConfig = AdvantagesConfig()
+    train: TrainConfig = TrainConfig()
+    export: ExportConfig = ExportConfig()
+    loop: LoopConfig = LoopConfig()
+    written: SkipJsonSchema[dict[str, str]] = {}
+    """No key to set: paths (or folders of them) -> how they were written, where that is different."""
+
+    @property
+    def data_root(self) -> Path:
+        return Path(self.run.data)
+
+    @property
+    def store_root(self) -> Path:
+        return self.data_root / "runs"
+
+    def sampling(self) -> dict[str, Any]:
+        """Everything that the sampled rows depend on, and nothing else. Paths stand as they were written: the same
+        run has the same ids wherever it lies."""
+        dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
+        for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
+            del dump["model"][key]
+        if not self.tasks.verifier_options:  # runs older than the key keep their names
+            del dump["tasks"]["verifier_options"]
+        paths.change_paths(dump, lambda key, path: self.as_written(path))
+        return {**dump, "seed": self.run.seed}
+
+    def as_written(self, path: str) -> str:
+        """A path of this configuration as the user wrote it."""
+        return paths.as_written(self.written, path)
+
+    def to_store(self) -> dict[str, Any]:
+        """What a manifest keeps; `load_config` reads it back as `base`."""
+        return paths.to_store(self.model_dump(mode="json"))
+
+    def as_told(self) -> dict[str, Any]:
+        """What other people get to see of it: paths as they were written."""
+        return paths.as_told(self.model_dump(mode="json"))
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, or one made from what its rows depend on."""
+        return self.run.name or f"r{digest(self.sampling(), 10)}"
+
+
+def load_config(
+    file: Path | None = None,
+    overrides: tuple[str, ...] = (),
+    base: dict[str, Any] | None = None,
+    root: Path | None = None,
+) -> Config:
+    """`base` (a run's stored configuration, found in the data folder `root`), then the TOML `file`, then `a.b=value`
+    overrides.
+
+    A `[team]` with `file = "team.toml"` is read from there. `core.paths` says where files are looked for.
+    Raises UserError with the field's name.
+    """
+    values: dict[str, Any] = deepcopy(base or {}) if root is None else paths.from_store(base or {}, root)
+    read = [read_toml(paths.locate(str(file)))] if file is not None else []
+    # A team file is a whole team, so single keys of it are set after it, in whichever order they are given.
+    ordered = sorted(overrides, key=lambda override: not override.startswith("team.file="))
+    layers = [*read, *map(parse_override, ordered)]
+    for layer in layers:
+        team = layer.get("team")
+        if isinstance(team, dict) and "file" in team:
+            values.pop("team", None)
+            rest = {key: value for key, value in team.items() if key != "file"}
+            layer["team"] = merged(read_team(team["file"]), rest)
+        if "written" in layer:
+            raise UserError("config: unknown key 'written'")
+        merged(values, layer)
+    paths.settle(values)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(explain(error, Config)) from None
+    if any(isinstance(layer.get("tasks"), dict) and layer["tasks"].get("options") for layer in layers):
+        _refuse_idle_options(config.tasks)
+    return config
+
+
+def _refuse_idle_options(tasks: TasksConfig) -> None:
+    """Refuse options that would be accepted and have no effect. A manifest of an earlier version may hold some."""
+    if not tasks.source:
+        raise UserError(
+            f"config: tasks.options ({', '.join(tasks.options)}) are for tasks.source, which is not set: they would "
+            f"have no effect; set a verifier's with tasks.verifier_options.{next(iter(tasks.options))}=..."
+        )

@@ -1,1 +1,0 @@
-"""The counterfactual engine: games over coalitions of agents, and the value functions that play them."""

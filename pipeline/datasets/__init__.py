@@ -1,0 +1,1 @@
+"""Data sets for trainers: cleaned, split, with their card."""

@@ -1,0 +1,1 @@
+"""Localizers held against labelled logs: figures with intervals, folds, other annotators."""

@@ -1,0 +1,1 @@
+"""Planted faults: failures whose wrong step is known."""

@@ -1,0 +1,1 @@
+"""A trajectory as a cooperative game: players, masking, the prompts of its coalitions, the tables of its credits."""

@@ -1,0 +1,1 @@
+"""Localizers: which step of a failure went wrong first. One file each."""

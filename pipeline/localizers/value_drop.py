@@ -1,0 +1,91 @@
+"""Process scores from the value of the reference on growing prefixes: no model but the scorer, prefill only.
+
+V(h_t) = exp(mean log p(reference tokens | the log up to message t and its tool result, answer cue)), read in the
+answering agent's place; score_t = V(h_t) - V(h_{t-1}).
+
+Status: source for the difference of values (methods, section 4), ours for the reader: it sees the whole log, also
+what only workers saw, since the step that went wrong may be theirs.
+Degenerate: a value that never rises cannot fall; such a failure stays unlocalized.
+Cost: one prompt a turn, each a prefix of the next: about one reading of the log.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from apportion.pipeline.engines.base import Engine, ScoreRequest
+from apportion.pipeline.games.game import Game, Rules, Shown
+from apportion.pipeline.games.prompts import fit
+from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.trajectory.render import chat, prompt_ids, text_ids
+
+NAME = "value_drop"
+
+
+def requests(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreRequest]:
+    """The scoring requests of h_0, ..., h_T. A log beyond the window is cut in its longest messages, for all alike.
+
+    Raises ValueError where even that does not fit, where the reference has no tokens, or where a text forges a token.
+    """
+    reference = log.task.references[0].strip() if log.task.references else ""
+    target = text_ids(tokenizer, [f" {reference}" if cue else reference])[0]
+    if not reference or not target:
+        raise ValueError("no reference answer to score")
+    reader, system, examples = _reader(log)
+    view = tuple(
+        Shown(i, str(row["role"]), str(row["kind"]), str(row["agent"]), str(row["text"] or ""), None)
+        for i, row in enumerate(log.messages)
+        if row["kind"] != "system"
+    )
+    room = window - len(target) - 1
+    view = fit(_whole(log, cue, reader, system, examples, view), tokenizer, room)[0].view
+    known: list[set[int]] = [set(range(log.turns[0] if log.turns else len(log.messages)))]
+    for turn in log.turns:
+        known.append(known[-1] | set(log.known_after(turn)))
+    chats = [chat(reader, system, examples, [_said(m) for m in view if m.index in indices]) for indices in known]
+    prompts = prompt_ids(tokenizer, chats, cue)
+    if max(map(len, prompts)) > room:
+        raise ValueError(f"its fixed text does not fit in a context window of {window}; raise model.max_model_len")
+    return [ScoreRequest(prompt, target) for prompt in prompts]
+
+
+def values(
+    asked: Sequence[Sequence[ScoreRequest]], engine: Engine, progress: Callable[[int], None] | None = None
+) -> list[list[float]]:
+    """V(h_0), ..., V(h_T) of every log, all logs scored together."""
+    scores = iter(engine.score([request for one in asked for request in one], progress))
+    return [[_value(next(scores).logprobs) for _ in one] for one in asked]
+
+
+def _value(logprobs: Sequence[float]) -> float:
+    return min(1.0, math.exp(math.fsum(logprobs) / len(logprobs)))
+
+
+def _said(message: Shown) -> tuple[str, str, str, str]:
+    return message.role, message.kind, message.agent, message.text
+
+
+def _reader(log: Log) -> tuple[str, str, tuple[tuple[str, str], ...]]:
+    """Name, instructions and worked examples of the agent that answers for the team; an imported log has none."""
+    if log.trajectory["origin"] == "imported":
+        return "", "", ()
+    top = [row for row in log.messages if row["role"] == "assistant" and not row["agent_call_id"]]
+    answered = next((row for row in log.messages if row["is_outcome"]), top[-1] if top else None)
+    reader = str(answered["agent"]) if answered else ""
+    system = next((r for r in log.messages if r["kind"] == "system" and r["agent"] == reader), None)
+    examples = tuple(map(tuple, json.loads(system["examples"]))) if system and system["examples"] else ()
+    return reader, str(system["text"] or "") if system else "", examples
+
+
+def _whole(
+    log: Log, cue: str, reader: str, system: str, examples: tuple[tuple[str, str], ...], view: tuple[Shown, ...]
+) -> Game:
+    """The log as a game without players: what `fit` cuts to the window."""
+    rules = Rules(NAME, scorer="", answerer="player", cue=cue)
+    return Game(
+        game_id="", trajectory_id=log.trajectory_id, task_id=log.task.task_id, players=(), rules=rules, target="",
+        reader=reader, system=system, examples=examples, view=view,
+    )  # fmt: skip

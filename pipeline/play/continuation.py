@@ -1,0 +1,94 @@
+"""Where recorded runs are continued: the same team, policy and decoding, from an exact prefix to the end."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.frames import rows
+from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.engines import running
+from apportion.pipeline.engines.base import Engine
+from apportion.pipeline.play.play import Played, Rollout, play, trajectory_row
+from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.sample import rules_of
+from apportion.pipeline.teams.base import DivergedError
+from apportion.pipeline.teams.load import Team, load_team
+from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.trajectory.task import Task
+from apportion.pipeline.verifiers import get_verifier
+
+
+def check_conditions(config: Config, run: str, policy_id: str, what: str, cure: str) -> None:
+    """Refuse to continue a run under other conditions than its own. `what` is tried; the setting `cure` leaves it."""
+    store = Store(config.store_root)
+    if policy_id not in store.read("policies", run, "00000", columns=["policy_id"])["policy_id"].to_pylist():
+        raise UserError(
+            f"model.path = {config.model.path!r} did not sample run {run!r}: {what} is written by the same "
+            f"policy; leave model.path as it was, or set {cure}"
+        )
+    if (store.manifest(run) or {}).get("rules") not in (None, rules_of(config)):
+        raise UserError(
+            f"run {run!r} was sampled with another team, decoding, verifier, seed or other documents: {what} is "
+            f"tried under the same conditions; leave them as they were, or set {cure}"
+        )
+
+
+def tasks_of(store: Store, run: str) -> dict[str, Task]:
+    """The run's tasks by id."""
+    return {row["task_id"]: _task(row) for row in rows(store.read("tasks", run))}
+
+
+def logs_of(store: Store, run: str, source: str) -> Iterator[Log]:
+    """Every trajectory of a shard with its messages in order."""
+    tasks = tasks_of(store, run)
+    messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    table = store.read("messages", run, source).drop_columns("run_id")
+    for row in rows(table.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
+        messages[row["trajectory_id"]].append(row)
+    for row in rows(store.read("trajectories", run, source)):
+        yield Log(row, messages[row["trajectory_id"]], tasks[row["task_id"]])
+
+
+@dataclass
+class Bench:
+    """Where continuations are played and judged; it keeps every one with its row of `trajectories`."""
+
+    config: Config
+    engine: Engine
+    team: Team
+    played: list[tuple[Played, dict[str, Any]]]
+
+    @classmethod
+    def open(cls, config: Config) -> Bench:
+        """With the engine of this process and an empty cache."""
+        engine = running.engine_for(config.model, config.data_root)
+        engine.reset_prefix_cache()
+        team = load_team(config.team)[0] if config.team.agents else None
+        return cls(config, engine, team, [])  # type: ignore[arg-type]
+
+    def judge(self, name: str, asked: Sequence[Rollout]) -> list[tuple[Played, bool | None]]:
+        """Play continuations to their end, all together, and verify them; None where a fault left no verdict.
+
+        Raises WorkError where the team does not repeat a recorded prefix.
+        """
+        done = watcher().start(name, len(asked))
+        verifier = get_verifier(self.config.tasks.verifier, **self.config.tasks.verifier_options)
+        result = []
+        for one in play(self.engine, self.team, asked, self.config.sample, done):
+            if one.talk.diverged:
+                raise DivergedError(f"trajectory {one.rollout.parent}: {one.talk.error}")
+            row = trajectory_row(one, verifier, 0, self.config.tasks.verifier)
+            self.played.append((one, row))
+            result.append((one, row["success"]))
+        return result
+
+
+def _task(row: dict[str, Any]) -> Task:
+    meta = json.loads(row["meta"]) if row["meta"] else {}
+    return Task(row["task_id"], row["source"], row["split"] or "", row["question"], tuple(row["references"]), meta)

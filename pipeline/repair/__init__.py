@@ -1,0 +1,1 @@
+"""What would have been better at a first error: alternatives, confirmed, as preference pairs."""

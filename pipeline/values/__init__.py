@@ -1,0 +1,1 @@
+"""Value functions: what a coalition is worth. One file each."""

@@ -1,0 +1,93 @@
+"""The `regenerate` value function: how often does the answering agent succeed when only a coalition has spoken?
+
+v(S) = successes / k, of k final turns written anew from the answering agent's view with everyone outside S masked.
+
+Status: reported (SHARP, arXiv 2602.08335, regenerates its answers); both sides of a difference are written anew with
+the same decoding here, never the recorded outcome against a new one.
+The turn is forced by the answer cue, so that the agent cannot call a masked worker again; its answer is the rest of
+the line. Coalitions whose prompts are equal share their samples.
+Degenerate: as `likelihood` for views beyond the window.
+Cost: one short decode a sample, k for every distinct prompt; every distinct prefix is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from apportion.pipeline.core.config import SampleConfig
+from apportion.pipeline.core.ids import digest, seed_of
+from apportion.pipeline.engines.base import Engine, SampleRequest
+from apportion.pipeline.games.game import Game
+from apportion.pipeline.games.prompts import kept_string, prompts
+from apportion.pipeline.values.sampled import share_row
+
+NAME = "regenerate"
+Judge = Callable[[str, Game], bool]
+"""Whether an answer is right."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The prompts of one game: prompt i belongs to the coalition masks[i]."""
+
+    game: Game
+    masks: NDArray[np.int64]
+    prompts: tuple[tuple[int, ...], ...]
+    cut_share: float
+
+
+def ask(game: Game, masks: NDArray[np.int64], tokenizer: Any, decoding: SampleConfig) -> Asked:
+    """One prompt a coalition, with room for the answer. Raises ValueError: see `prompts`."""
+    ids, share = prompts(game, masks, tokenizer, decoding.max_tokens)
+    return Asked(game, masks, tuple(ids), share)
+
+
+def evaluate(
+    asked: Sequence[Asked],
+    engine: Engine,
+    decoding: SampleConfig,
+    judge: Judge,
+    progress: Callable[[int], None] | None = None,
+) -> list[dict[str, Any]]:
+    """The rows of `coalitions`, all games of the batch sampled together."""
+    places = {(one.game.game_id, ids): one.game for one in asked for ids in one.prompts}
+    requests = [
+        SampleRequest(
+            ids,
+            decoding.max_tokens,
+            seed_of(game.rules.seed or 0, digest([game.trajectory_id, ids, number])),
+            decoding.temperature,
+            decoding.top_p,
+            decoding.top_k,
+        )
+        for (_, ids), game in places.items()
+        for number in range(game.rules.k or 1)
+    ]
+    samples = iter(engine.sample(requests))
+    verdicts = {
+        place: [judge(_answer(next(samples).text), game) for _ in range(game.rules.k or 1)]
+        for place, game in places.items()
+    }
+    if progress:
+        progress(sum(len(one.masks) for one in asked))
+    return [
+        share_row(
+            one.game,
+            kept_string(int(mask), len(one.game.players)),
+            verdicts[one.game.game_id, ids],
+            prompt_tokens=len(ids),
+            truncated=one.cut_share > 0,
+        )
+        for one in asked
+        for mask, ids in zip(one.masks, one.prompts, strict=True)
+    ]
+
+
+def _answer(text: str) -> str:
+    """What stands on the line of the cue."""
+    return (text.strip().splitlines() or [""])[0].strip()
