@@ -13,7 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-PACKAGE = Path(__file__).absolute().parents[1]
+PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = PACKAGE / "configs"
 DATA = "data"
 """Default of `run.data`, as the shipped files write it."""
