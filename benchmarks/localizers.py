@@ -32,10 +32,11 @@ from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.libraries import hush
 from apportion.pipeline.localizers.own import Ranked
 from apportion.pipeline.localizers.own import measure as signals
+from apportion.pipeline.play.branch import branch
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.trajectory.case import case_of
-from apportion.pipeline.trajectory.log import Log, branch
+from apportion.pipeline.trajectory.log import Log
 
 FIRST = "(first step)"
 OURS = "proposal NOT IN ('sibling', 'random')"

@@ -9,11 +9,12 @@ from prefect.cache_policies import NO_CACHE
 
 from apportion.flows.annotate import annotate
 from apportion.flows.common import opaque
-from apportion.flows.sample import sample
+from apportion.flows.stage import play
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.engines import running
 from apportion.pipeline.stages import train as stage
 from apportion.pipeline.stages.loop import Round, plan
+from apportion.pipeline.stages.sample import Sample
 
 
 @task(cache_policy=NO_CACHE, task_run_name="train {name}")
@@ -32,7 +33,9 @@ def loop(config: Config, tell: Callable[[Round, str], None] | None = None) -> st
     model = config.model.path
     for planned_round in plan(config):
         one = planned_round.by(model)
-        run = sample(one.config)
+        sampling = Sample(one.config)
+        play(sampling)
+        run = sampling.run.id
         annotate(one.config, run)
         if tell:
             tell(one, run)

@@ -59,3 +59,13 @@ def embedded_model() -> Path:
     from apportion.pipeline.engines.checkpoints import resolve_model
 
     return resolve_model("smollm2", data_root=ROOT / "data")
+
+
+def sample(config: Config) -> str:
+    """Sample what is pending through the real flow; the run's id."""
+    from apportion.flows.stage import play
+    from apportion.pipeline.stages.sample import Sample
+
+    stage = Sample(config)
+    play(stage)
+    return stage.run.id

@@ -16,48 +16,61 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-OURS = ("pipeline", "flows", "schemas")
+OURS = ("apportion", "pipeline", "flows", "schemas")
 HEAVY = ("torch", "vllm", "prefect", "transformers", "trl")
 
 DOORS: dict[str, tuple[str, ...]] = {
     "vllm": ("pipeline/engines/",),
     "trl": ("pipeline/training/",),
     "prefect": ("flows/",),
-    "typer": ("pipeline/cli",),
-    "rich": ("pipeline/cli",),
+    "typer": ("apportion/cli/",),
+    "rich": ("apportion/cli/", "apportion/demo/"),
     "peft": ("pipeline/training/",),
     "accelerate": ("pipeline/training/",),
 }
-"""Library -> where it may be imported: folders, or beginnings of files' names."""
+"""Library -> the folders in which it may be imported."""
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
-    "rich": {
-        "apportion/demo/demo.py": "the demo tells its story on the screen; it is a verb in all but its place",
-        "apportion/cli/progress.py": "bars are drawn for the command line; stages know the protocol alone",
-        "pipeline/runs/sql.py": "tables for people are laid out where queries are answered",
-    },
+    "rich": {"pipeline/runs/sql.py": "tables for people are laid out where queries are answered"},
 }
 """Library -> file that imports it elsewhere, with the reason."""
 
-FLOWS_FROM_BELOW = {
-    "apportion/cli/app.py": "verbs start flows",
-    "apportion/cli/audit.py": "verbs start flows",
-    "apportion/cli/inject.py": "verbs start flows",
-    "apportion/cli/train.py": "verbs start flows",
-    "apportion/demo/demo.py": "the demo plays the flows",
-}
-"""Files of the pipeline that import flows, which stand above it."""
+FAMILIES = (
+    "advantages", "engines", "importers", "localizers", "repair", "tasks", "teams", "tools", "values", "verifiers",
+)  # fmt: skip
+LEVELS: tuple[tuple[str, ...], ...] = (
+    ("core",),
+    ("schemas",),
+    ("runs", "trajectory"),
+    ("credit",),
+    ("play", "games", "datasets", "training", "audit", "evaluation", "faults"),
+    FAMILIES,
+    ("stages",),
+    ("flows",),
+    ("apportion",),
+)
+"""Rooms from the ground up. A room imports those below it and its neighbours on its level; from above it imports a
+family's protocol (`base`) alone."""
 
-PIPELINE_FROM_BELOW = {
-    "schemas/table.py": "a row that breaks a declaration is answered with the package's own kind of error",
+UPWARD = {
+    "pipeline/datasets/hygiene.py": "an interval of a share",
+    "pipeline/datasets/sets.py": "what became of repairs",
+    "pipeline/evaluation/worth.py": "names of localizers",
+    "pipeline/play/continuation.py": "makes its team, verifier and engine itself",
+    "pipeline/play/play.py": "the record of a team",
+    "pipeline/runs/trust.py": "the known names of methods",
+    "pipeline/training/worker.py": "what a checkpoint says of itself",
 }
-"""Files of the schemas that import the pipeline, which stands above them."""
+"""File that imports something from above it -> what for. The list may only get shorter."""
 
 OUTWARD = ("benchmarks", "tests", "research", "examples")
 
 
 def files(*folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    """The source files below some folders; what is linked into `apportion` counts where it lies."""
+    found = (path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+    linked = tuple(ROOT / "apportion" / name for name in OURS)
+    return sorted(path for path in found if not any(path.is_relative_to(link) for link in linked))
 
 
 def imports(source: str, package: str = "") -> Iterator[str]:
@@ -83,7 +96,8 @@ def imports(source: str, package: str = "") -> Iterator[str]:
 
 @cache
 def imported_by(path: Path) -> set[str]:
-    package = ".".join(path.relative_to(ROOT).parent.parts)
+    parts = path.relative_to(ROOT).parent.parts
+    package = ".".join(parts if parts[0] == "apportion" else ("apportion", *parts))
     return set(imports(path.read_text(encoding="utf-8"), package))
 
 
@@ -111,12 +125,43 @@ def test_nothing_of_the_package_imports_what_stands_around_it():
     assert {library: users(library, *OURS) for library in OUTWARD} == {library: set() for library in OUTWARD}
 
 
-def test_flows_are_started_by_verbs_alone():
-    assert users("flows", "pipeline", "schemas") == set(FLOWS_FROM_BELOW)
+def room(module: str) -> str:
+    """The room of a module of ours by its dotted name; empty for others."""
+    parts = module.split(".")
+    if parts[0] != "apportion":
+        return ""
+    if parts[1:2] == ["pipeline"]:
+        return parts[2] if len(parts) > 2 else "pipeline"
+    return parts[1] if parts[1:2] in (["flows"], ["schemas"]) else "apportion"
 
 
-def test_tables_are_declared_without_knowing_who_fills_them():
-    assert users("pipeline", "schemas") == set(PIPELINE_FROM_BELOW)
+def arrows() -> set[tuple[str, str, str]]:
+    """(file, its room, what it imports of another room)."""
+    found = set()
+    for path in files(*OURS):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        here = room(".".join(parts if parts[0] == "apportion" else ("apportion", *parts)))
+        for name in imported_by(path):
+            if name != "apportion" and room(name) not in ("", here, "pipeline"):
+                found.add((path.relative_to(ROOT).as_posix(), here, name))
+    return found
+
+
+def test_every_room_has_its_level():
+    rooms = {path.name for path in (ROOT / "pipeline").iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    levels = {name for level in LEVELS for name in level}
+    assert rooms | {"apportion", "flows", "schemas"} == levels
+
+
+def test_no_arrow_points_upward():
+    level = {name: height for height, names in enumerate(LEVELS) for name in names}
+    upward = {
+        (file, name)
+        for file, here, name in arrows()
+        if level[room(name)] > level[here]
+        and not (room(name) in FAMILIES and ".base" in name and level[here] > level["trajectory"])
+    }
+    assert {file for file, _ in upward} == set(UPWARD), sorted(upward)
 
 
 def test_every_import_form_is_seen():
@@ -146,9 +191,9 @@ def loaded(code: str) -> set[str]:
 
 HELP = """
 sys.argv = ["apportion", *{arguments!r}]
-from pipeline import cli
+from apportion.cli import app
 try:
-    cli.main()
+    app.main()
 except SystemExit as end:
     assert end.code == 0, end.code
 """

@@ -226,7 +226,7 @@ def test_interrupt_says_that_the_work_goes_on(apportion: Command, monkeypatch: p
     def interrupted(*given: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("apportion.pipeline.stages.sample.plan", interrupted)
+    monkeypatch.setattr("apportion.pipeline.stages.sample.Sample", interrupted)
     assert "goes on where it stopped" in apportion.refused("sample", code=130)
 
 

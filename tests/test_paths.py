@@ -12,7 +12,7 @@ from apportion.demo.demo import at_home, held_out
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.paths import SHIPPED
-from apportion.pipeline.stages.sample import rules_of
+from apportion.pipeline.runs.rules import rules_of
 
 TEAM = """
 [tools.find]

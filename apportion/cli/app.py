@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -30,13 +29,13 @@ from apportion.cli.common import (
     tell_rejects,
 )
 from apportion.cli.runs import runs_app
+from apportion.cli.stages import carry_out
 
 if TYPE_CHECKING:
     from apportion.pipeline.core.config import Config
     from apportion.pipeline.games.game import Rules
     from apportion.pipeline.stages.blame import FailurePlan
     from apportion.pipeline.stages.credit import AnnotatePlan
-    from apportion.pipeline.stages.sample import SamplePlan
 
 app = typer.Typer(
     help="Credit assignment for teams of LLM agents: sample, credit, and query the tables.",
@@ -62,30 +61,12 @@ def demo(sets: Sets = None) -> None:
 @app.command()
 def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) -> None:
     """Sample groups of rollouts of a team with vLLM."""
-    from apportion.pipeline.stages.ready import to_sample
-    from apportion.pipeline.stages.sample import plan
+    from apportion.pipeline.stages.sample import Sample
 
-    resolved = configured(config, sets)
-    planned = plan(resolved)
-    tell_rejects(planned.rejects, stored=not dry_run)
-    to_sample(planned)
-    if dry_run:
-        for note in _too_long(planned):
-            say(note)
-        waiting = planned.pending
-        say(
-            f"run {resolved.run_id}: {len(planned.tasks)} tasks, {sum(len(s.rollouts) for s in planned.shards)} "
-            f"rollouts in {len(planned.shards)} shards, {len(planned.shards) - len(waiting)} already done; "
-            f"at most {planned.most_tokens:,} generated tokens with one helper a turn"
-        )
-        return
-    from apportion.cli.progress import Bars
-    from apportion.flows.common import light
-    from apportion.flows.sample import sample as flow
-
-    with light(), Bars():
-        run = flow(resolved)
-    _show_success(resolved, run)
+    stage = Sample(configured(config, sets))
+    tell_rejects(stage.rejects, stored=not dry_run)
+    if carry_out(stage, dry_run) is not None:
+        _show_success(stage.run.config, stage.run.id)
 
 
 @app.command("import")
@@ -97,23 +78,15 @@ def import_(
     dry_run: DryRun = False,
 ) -> None:
     """Read logs of other agents into the same tables."""
-    from apportion.pipeline.stages.imports import plan, run
-    from apportion.pipeline.stages.ready import to_import
+    from apportion.pipeline.stages.imports import Import
 
-    planned = plan(configured(config, sets), format, path)
-    tell_rejects(planned.read.rejects, stored=not dry_run)
-    to_import(planned)
-    counts = (
-        f"{len(planned.read.trajectories)} trajectories, {len(planned.read.messages)} messages, "
-        f"{len(planned.read.rejects)} rejected rows"
-    )
-    for note in planned.read.notes:
+    stage = Import(configured(config, sets), format, path)
+    tell_rejects(stage.read.rejects, stored=not dry_run)
+    for note in stage.read.notes:
         say(f"note: {note}")
-    if dry_run:
-        say(f"would import {counts} as run {planned.run}")
-        return
-    say(f"run {run(planned)}: {counts}")
-    say(f"next: apportion annotate --run {planned.run} --set annotate.on=all --dry-run")
+    if carry_out(stage, dry_run) is not None:
+        say(f"run {stage.run.id}: {stage.counts}")
+        say(f"next: apportion annotate --run {stage.run.id} --set annotate.on=all --dry-run")
 
 
 @app.command()
@@ -253,18 +226,6 @@ def _foretell(planned: AnnotatePlan, blame: FailurePlan) -> None:
         say("failures.localizer = none: failures are left alone")
     if not planned.pending and not blame.pending:
         say("all that is asked for stands: nothing would be done")
-
-
-def _too_long(planned: SamplePlan) -> Iterator[str]:
-    """Say how many tasks leave no room for an answer."""
-    from apportion.pipeline.engines import running
-    from apportion.pipeline.stages.foresee import full_from_the_start
-
-    if planned.pending:
-        config = planned.config
-        yield from full_from_the_start(planned, running.tokenizer_for(config.model, config.data_root))
-    else:
-        yield "all that is asked for stands: nothing would be done"
 
 
 def _where(rules: Rules) -> str:

@@ -30,8 +30,9 @@ def run_demo(config: Config) -> None:
     from apportion.cli.progress import Bars
     from apportion.flows.annotate import annotate
     from apportion.flows.common import light
-    from apportion.flows.sample import sample
+    from apportion.flows.stage import play
     from apportion.pipeline.stages.export import run as export
+    from apportion.pipeline.stages.sample import Sample
     from apportion.pipeline.tasks.multihop import generate, write
 
     console = Console(highlight=False, width=int(os.environ.get("COLUMNS", "100")))
@@ -52,7 +53,8 @@ def run_demo(config: Config) -> None:
     write(generate(HELD_OUT_TASKS, config.run.seed, "test"), home(config) / HELD_OUT)
     console.print(f"[bold]1. Tasks[/]  {len(world.tasks)} two-hop questions; for example: {world.tasks[0].question}")
     with light(), Bars():
-        run = sample(config)
+        play(Sample(config))
+        run = config.run_id
         _say_success(console, config, run)
         annotate(config, run)
         _say_credit(console, config, run)
@@ -66,8 +68,9 @@ def run_demo(config: Config) -> None:
 
 def _train_and_compare(console: Console, config: Config, run: str) -> None:
     """DPO on the pairs and GRPO on the advantages, each from the first policy; all three on held-out tasks."""
-    from apportion.flows.sample import sample
+    from apportion.flows.stage import play
     from apportion.pipeline.stages import train
+    from apportion.pipeline.stages.sample import Sample
 
     models = {"before": config.model.path}
     for kind in ("dpo", "grpo"):
@@ -76,7 +79,7 @@ def _train_and_compare(console: Console, config: Config, run: str) -> None:
         except train.NothingToLearnError as nothing:
             console.print(f"No {kind.upper()}: {nothing}")
     for name, model in models.items():
-        sample(held_out(config, f"{run}-{name.split()[-1].lower()}", model))
+        play(Sample(held_out(config, f"{run}-{name.split()[-1].lower()}", model)))
     runs = ", ".join(f"'{run}-{name.split()[-1].lower()}'" for name in models)
     console.print(f"\n[bold]6. Trained[/]  and tried on {HELD_OUT_TASKS} questions about inns and people never seen")
     _show(

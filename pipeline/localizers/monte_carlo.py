@@ -13,8 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from apportion.pipeline.play.branch import branch
 from apportion.pipeline.play.play import Rollout
-from apportion.pipeline.trajectory.log import Log, branch
+from apportion.pipeline.trajectory.log import Log
 
 NAME = "monte_carlo"
 

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from apportion.pipeline.play.branch import branch
 from apportion.pipeline.play.play import Played, Rollout
-from apportion.pipeline.trajectory.log import Log, branch
+from apportion.pipeline.trajectory.log import Log
 
 SIBLING = "sibling"
 MOST_WINNERS = 2

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
 import duckdb
@@ -97,11 +98,19 @@ class Store:
         self.root = root
 
     def write_shard(
-        self, table: str, run_id: str, shard: str, data: pa.Table, fingerprint: str, **partition: str
+        self,
+        table: str,
+        run_id: str,
+        shard: str,
+        data: pa.Table,
+        fingerprint: str,
+        notes: Mapping[str, str] = MappingProxyType({}),
+        **partition: str,
     ) -> Path:
         """Conform `data`, sort it and commit it with one rename, in place of an earlier shard of that name.
 
-        `partition` names the partition columns beyond run_id. Raises SchemaError where data does not fit.
+        `notes`: further entries of the footer. `partition` names the partition columns beyond run_id. Raises
+        SchemaError where data does not fit.
         """
         spec = _spec(table)
         path = self._path(spec, run_id, shard, partition)
@@ -110,6 +119,7 @@ class Store:
             "apportion.fingerprint": fingerprint,
             "apportion.schema_version": str(SCHEMA_VERSION),
             "apportion.rows": str(data.num_rows),
+            **{f"apportion.{key}": value for key, value in notes.items()},
         }
         data = data.replace_schema_metadata(footer)
         row_bytes = max(1, data.nbytes // max(1, data.num_rows))

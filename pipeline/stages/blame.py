@@ -17,6 +17,7 @@ from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.progress import watcher
 from apportion.pipeline.engines import running
 from apportion.pipeline.engines.checkpoints import fingerprint, resolve_dtype, resolve_model
+from apportion.pipeline.engines.policy import policy_of
 from apportion.pipeline.localizers import monte_carlo, value_drop
 from apportion.pipeline.localizers.first_error import VERSION as FIRST_ERROR_VERSION
 from apportion.pipeline.localizers.first_error import change_point, first_fall
@@ -24,17 +25,17 @@ from apportion.pipeline.localizers.learned import NAME as LEARNED
 from apportion.pipeline.localizers.learned import shipped, weights_fingerprint
 from apportion.pipeline.localizers.located import VERSION as READING_VERSION
 from apportion.pipeline.localizers.located import Located, turns_to_blame
+from apportion.pipeline.play.branch import branch
 from apportion.pipeline.play.continuation import Bench, check_conditions, logs_of
 from apportion.pipeline.play.play import Played, Rollout, message_rows
 from apportion.pipeline.repair import repair
 from apportion.pipeline.repair.pairs import pairs
 from apportion.pipeline.repair.repair import Alternative
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.common import ALGORITHM_VERSION
+from apportion.pipeline.stages.common import ALGORITHM_VERSION, writer
 from apportion.pipeline.stages.credit import SPOKEN
-from apportion.pipeline.stages.sample import policy_of, writer
 from apportion.pipeline.trajectory.case import case_of
-from apportion.pipeline.trajectory.log import Log, branch
+from apportion.pipeline.trajectory.log import Log
 
 TABLES = ("trajectories", "messages", "steps", "localizations", "repairs", "rejects", "preferences")
 _PLACE = "trajectory "

@@ -22,6 +22,7 @@ from apportion.pipeline.credit.choose import chosen, possible, within_tokens
 from apportion.pipeline.credit.permutation import MAX_PLAYERS
 from apportion.pipeline.engines import running
 from apportion.pipeline.engines.checkpoints import check_window, fingerprint, resolve_dtype, resolve_model
+from apportion.pipeline.engines.policy import policy_of
 from apportion.pipeline.games.game import Game, Rules, build_game
 from apportion.pipeline.games.prompts import chunks, layout
 from apportion.pipeline.games.tables import Planned, credit_table, interaction_table, leak_of, message_table
@@ -29,8 +30,7 @@ from apportion.pipeline.play.continuation import Bench, check_conditions, logs_o
 from apportion.pipeline.play.play import message_rows
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.runs.trust import nature_for
-from apportion.pipeline.stages.common import ALGORITHM_VERSION
-from apportion.pipeline.stages.sample import policy_of, writer
+from apportion.pipeline.stages.common import ALGORITHM_VERSION, writer
 from apportion.pipeline.teams.load import Nature
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values import likelihood, recount, regenerate, replay

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.engines.checks import to_speak
 from apportion.pipeline.evaluation.folds import folds_by_question
 from apportion.pipeline.localizers.base import Localizer
 from apportion.pipeline.localizers.floors import labelled_place
 from apportion.pipeline.localizers.load import Context, Slow, checkers, localizers
 from apportion.pipeline.stages.evaluate import Annotator, Choices, unseen
-from apportion.pipeline.stages.ready import to_speak
 from apportion.pipeline.trajectory.case import Case
 
 

@@ -11,11 +11,9 @@ from typing import Any
 from apportion.pipeline.games.game import Game
 from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.continuation import logs_of
-from apportion.pipeline.play.play import first_prompts
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan, failures_of, wanted_of
 from apportion.pipeline.stages.credit import AnnotatePlan, Shard, ask_all, games_of
-from apportion.pipeline.stages.sample import SamplePlan
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values import likelihood, recount, regenerate, replay
 
@@ -114,22 +112,6 @@ def notes(seen: Foreseen, window: int) -> list[str]:
         lines.append(f"mind: {seen.alone:,} games have a single player, who gets all of the credit")
     if seen.unanswered:
         lines.append(f"mind: in {seen.unanswered:,} trajectories no message is the answer; it is read after the last")
-    return lines
-
-
-def full_from_the_start(plan: SamplePlan, tokenizer: Any) -> list[str]:
-    """Of the pending rollouts, a line on the tasks whose first prompt leaves no room in the context window."""
-    window, lines = plan.config.model.max_model_len, []
-    for team, origin in ((plan.team, "sampled"), (plan.solo, "solo")):
-        asked = [one for shard in plan.pending for one in shard.rollouts if one.origin == origin]
-        tasks = {one.task.task_id: one.task for one in asked}
-        sizes = [max(first_prompts(team, task, tokenizer), default=0) for task in tasks.values()]
-        full = [size for size in sizes if size >= window]
-        if full:
-            lines.append(
-                f"cut: in {len(full):,} of {len(sizes):,} tasks the first prompt of {team.name} ({min(full):,} to "
-                f"{max(full):,} tokens) leaves no room in model.max_model_len = {window}: they break off at once"
-            )
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,65 +10,86 @@ from typing import Any
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.importers import importer
-from apportion.pipeline.importers.base import Imported
-from apportion.pipeline.runs.store import Store
+from apportion.pipeline.runs.run import Kind, Run, reject_row
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
-from apportion.pipeline.stages.sample import claim, reject_row, writer
+from apportion.pipeline.stages.stage import Stage
 
 SHARD = 512
 """Trajectories in a shard."""
 
 
 @dataclass(frozen=True)
-class ImportPlan:
-    """Logs that were read, and the run that they become."""
+class Shard:
+    """Trajectories that are committed together, with the rows of their messages."""
 
-    config: Config
-    format: str
-    path: str
-    run: str
-    spec: str
-    """Digest of what the logs say, wherever they lie."""
-    read: Imported
+    name: str
+    trajectories: tuple[dict[str, Any], ...]
+    messages: tuple[dict[str, Any], ...]
+    fingerprint: str
 
 
-def plan(config: Config, name: str, path: Path) -> ImportPlan:
-    """Read the logs. The run is named after the format and the content, unless the user names it."""
-    read = importer(name)(path)
-    rejects = [[reject.line, reject.reason, reject.text] for reject in read.rejects]
-    spec = digest([name, read.trajectories, read.messages, rejects])
-    return ImportPlan(config, name, str(path), config.run.name or f"{name}-{spec[:8]}", spec, read)
+class Import(Stage[Shard, int]):
+    """Read logs of other agents into the same tables.
 
+    The run is named after the format and the content, unless the user names it. `spec`: digest of what the logs say,
+    wherever they lie.
+    """
 
-def run(plan: ImportPlan) -> str:
-    """Write the run: tasks, messages and trajectories, shard by shard. Returns the run's id."""
-    store = Store(plan.config.store_root)
-    with store.lock(plan.run):
-        _write(store, plan)
-    return plan.run
+    verb = "import"
+    writes = ("messages", "trajectories")
+    scheduled = False
 
+    def __init__(self, config: Config, format: str, path: Path) -> None:
+        """Read the logs."""
+        self.format, self.path = format, str(path)
+        self.read = importer(format)(path)
+        rejects = [[reject.line, reject.reason, reject.text] for reject in self.read.rejects]
+        self.spec = digest([format, self.read.trajectories, self.read.messages, rejects])
+        self.run = Run(config, config.run.name or f"{format}-{self.spec[:8]}")
+        self.shards = list(self._cut())
 
-def _write(store: Store, plan: ImportPlan) -> None:
-    read = plan.read
-    config = plan.config.to_store()
-    config["run"]["name"] = plan.run
-    manifest = {"kind": "import", "format": plan.format, "path": plan.path, "spec": plan.spec, "config": config}
-    claim(store, plan.run, manifest)
-    store.sweep(plan.run)
-    tasks = {row["task_id"]: row for row in read.tasks}
-    write = writer(store, plan.run, "00000", plan.spec)
-    write("tasks", list(tasks.values()))
-    write("rejects", [reject_row(reject, "import") for reject in read.rejects])
-    messages: dict[str, list[dict[str, Any]]] = {}
-    for row in read.messages:
-        messages.setdefault(row["trajectory_id"], []).append(row)
-    for number, start in enumerate(range(0, len(read.trajectories), SHARD)):
-        part = read.trajectories[start : start + SHARD]
-        shard = f"imported-{number:05d}"
-        rows = [row for one in part for row in messages[one["trajectory_id"]]]
-        fingerprint = digest([ALGORITHM_VERSION, part, rows])
-        if store.shard_stands(plan.run, shard, fingerprint, ("messages", "trajectories")):
-            continue
-        write = writer(store, plan.run, shard, fingerprint)
-        write("messages", rows)
-        write("trajectories", part)
+    def _cut(self) -> Iterator[Shard]:
+        messages: dict[str, list[dict[str, Any]]] = {}
+        for row in self.read.messages:
+            messages.setdefault(row["trajectory_id"], []).append(row)
+        for number, start in enumerate(range(0, len(self.read.trajectories), SHARD)):
+            part = self.read.trajectories[start : start + SHARD]
+            rows = [row for trajectory in part for row in messages[trajectory["trajectory_id"]]]
+            fingerprint = digest([ALGORITHM_VERSION, part, rows])
+            yield Shard(f"{Kind.IMPORTED}-{number:05d}", tuple(part), tuple(rows), fingerprint)
+
+    def ready(self) -> None:
+        """Also refuse a name that is taken."""
+        self.run.claimed(self.spec)
+        super().ready()
+
+    def begin(self) -> None:
+        """Write the run's manifest, tasks and rejects."""
+        config = self.run.config.to_store()
+        config["run"]["name"] = self.run.id
+        self.run.claim(
+            {"kind": "import", "format": self.format, "path": self.path, "spec": self.spec, "config": config}
+        )
+        super().begin()
+        write = self.run.writer("00000", self.spec)
+        write("tasks", list({row["task_id"]: row for row in self.read.tasks}.values()))
+        write("rejects", [reject_row(reject, "import") for reject in self.read.rejects])
+
+    def work(self, shard: Shard) -> int:
+        """Commit one shard; how many trajectories it holds."""
+        write = self.run.writer(shard.name, shard.fingerprint, Kind.IMPORTED)
+        write("messages", shard.messages)
+        write("trajectories", shard.trajectories)
+        return len(shard.trajectories)
+
+    @property
+    def counts(self) -> str:
+        """What was read, in words."""
+        return (
+            f"{len(self.read.trajectories)} trajectories, {len(self.read.messages)} messages, "
+            f"{len(self.read.rejects)} rejected rows"
+        )
+
+    def foretell(self) -> Iterator[str]:
+        """What would be imported."""
+        yield f"would import {self.counts} as run {self.run.id}"

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
+from apportion.pipeline.engines.policy import policy_of
 from apportion.pipeline.faults.faults import Fault, faults, pool
+from apportion.pipeline.play.branch import branch
 from apportion.pipeline.play.continuation import Bench, check_conditions, logs_of
 from apportion.pipeline.play.play import message_rows
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.common import ALGORITHM_VERSION
-from apportion.pipeline.stages.sample import policy_of, writer
-from apportion.pipeline.trajectory.log import Log, branch
+from apportion.pipeline.stages.common import ALGORITHM_VERSION, writer
+from apportion.pipeline.trajectory.log import Log
 
 TABLES = ("messages", "trajectories")
 PREFIX = "inject-"

@@ -22,10 +22,10 @@ from apportion.pipeline.core.places import hold
 from apportion.pipeline.core.progress import watcher
 from apportion.pipeline.datasets.hygiene import apart, clean, of_task, with_split
 from apportion.pipeline.engines.checkpoints import PROVENANCE, provenance, resolve_model
+from apportion.pipeline.engines.policy import policy_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import advantages
 from apportion.pipeline.stages.common import ALGORITHM_VERSION, set_apart
-from apportion.pipeline.stages.sample import policy_of
 from apportion.pipeline.training.job import Job, launch
 from apportion.pipeline.training.rows import Refused, refuse_pairs, refuse_sequences
 

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from apportion.pipeline.games.game import Game, Rules, game_id
+from apportion.pipeline.play.branch import branch
 from apportion.pipeline.play.play import Rollout
-from apportion.pipeline.trajectory.log import Log, branch
+from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values.sampled import share_row
 
 NAME = "replay"

@@ -27,9 +27,10 @@ ROUNDING = 0.15
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     """Three questions, two rollouts each; every rollout credited, no failure looked at."""
+    from roads import sample
+
     from apportion.flows.annotate import annotate
     from apportion.flows.common import light
-    from apportion.flows.sample import sample
 
     folder = tmp_path_factory.mktemp("bfloat16")
     config = small_config(folder, "half", **SMALL)
@@ -64,10 +65,10 @@ def test_stored_log_probabilities_are_those_of_the_policy_up_to_rounding(road: R
 def test_a_policy_trained_by_less_than_its_rounding_is_served_and_proved(road: Road, tmp_path: Path):
     """The weights move by a tenth of a bfloat16 step, and the engine, the table and the checkpoint agree on them."""
     import torch
+    from roads import sample
     from transformers import AutoModelForCausalLM
 
     from apportion.flows.common import light
-    from apportion.flows.sample import sample
     from apportion.pipeline.training.rounding import dtype_of, save
 
     base, trained = Path(road.config.model.path), tmp_path / "trained"

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from roads import ROOT, small_overrides
+from roads import ROOT, sample, small_overrides
 
 from apportion.flows.annotate import annotate
 from apportion.flows.common import light
-from apportion.flows.sample import sample
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.runs.store import Store
 

@@ -139,9 +139,9 @@ def test_the_engine_leaves_the_environment_of_later_programs_alone(road: Road):
 
 
 def test_running_again_does_nothing(road: Road):
-    from apportion.pipeline.stages import sample as sampling
+    from apportion.pipeline.stages.sample import Sample
 
-    assert sampling.plan(road.config).pending == ()
+    assert Sample(road.config).pending == ()
     assert plan(road.config, road.run).pending == ()
 
 

@@ -21,14 +21,15 @@ from script import SeededEngine
 from apportion.pipeline.advantages.base import METHODS
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.localizers.load import Context
+from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import advantages, export, inject, loop, sample, train
+from apportion.pipeline.stages import advantages, export, imports, inject, loop, sample, train
 from apportion.pipeline.stages import audit as auditing
 from apportion.pipeline.stages import blame as failures
 from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages import evaluate as evaluation
-from apportion.pipeline.stages import imports as import_logs
+from apportion.pipeline.stages.stage import play
 from apportion.pipeline.training.job import Job
 from apportion.schemas import TABLES
 
@@ -53,7 +54,7 @@ def stand_ins() -> Iterator[None]:
 def plan(folder: Path, toml: str, *sets: str) -> Made:
     """The run's ids: its name made from the configuration, rules, policy, and every rollout with its seed."""
     config = _configured(folder, toml, *sets, "run.name=")
-    found = sample.plan(config)
+    found = sample.Sample(config)
     run = {
         "run_id": config.run_id, "rules": found.rules, "spec": found.spec, "policy_id": found.policy_id,
         **{f"policy {key}": value for key, value in found.policy.items()},
@@ -78,10 +79,7 @@ def shipped(folder: Path) -> Made:
 def sampled(folder: Path, toml: str, *sets: str) -> Made:
     """Sample a run; its manifest's digests."""
     config = _configured(folder, toml, *sets)
-    planned = sample.plan(config)
-    sample.prepare(planned)
-    for shard in planned.pending:
-        sample.run_shard(planned, shard)
+    play(sample.Sample(config))
     return {"manifest": [_manifest(config, config.run_id)]}
 
 
@@ -152,9 +150,9 @@ def exported(folder: Path, toml: str, *sets: str, runs: Sequence[str] = ()) -> M
 def imported(folder: Path, toml: str, format: str, path: str, *sets: str) -> Made:
     """Read logs of other people's agents into a run."""
     config = _configured(folder, toml, *sets)
-    planned = import_logs.plan(config, format, folder / path)
-    run = import_logs.run(planned)
-    return {"manifest": [_manifest(config, run)], "notes": [{"note": note} for note in planned.read.notes]}
+    stage = imports.Import(config, format, folder / path)
+    play(stage)
+    return {"manifest": [_manifest(config, stage.run.id)], "notes": [{"note": note} for note in stage.read.notes]}
 
 
 def evaluated(
@@ -183,7 +181,7 @@ def looped(folder: Path, toml: str, *sets: str) -> Made:
                 "offset": one.config.tasks.offset, "limit": one.config.tasks.limit, "out": str(one.out),
                 "solo": one.config.sample.solo, "on": one.config.annotate.on,
                 "localizer": one.config.failures.localizer, "alternatives": one.config.failures.alternatives,
-                "rules": sample.rules_of(one.config),
+                "rules": rules_of(one.config),
             }
             for one in rounds
         ]

@@ -13,7 +13,8 @@ from test_sample_annotate_unit import configured, reply, rows, sample_all
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import imports as import_logs
+from apportion.pipeline.stages.imports import Import
+from apportion.pipeline.stages.stage import play
 
 TASKS = [{"question": f"What is {n}+1?", "answer": str(n + 1)} for n in range(4)]
 LOGS: list[dict[str, Any]] = [
@@ -54,7 +55,9 @@ def said(text: str) -> dict[str, Any]:
 
 
 def import_as(config: Config, path: Path) -> str:
-    return import_logs.run(import_logs.plan(config, "messages", path))
+    stage = Import(config, "messages", path)
+    play(stage)
+    return stage.run.id
 
 
 def searching(folder: Path, documents: Any, name: str = "r") -> Config:

@@ -20,7 +20,9 @@ from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import blame as failures
 from apportion.pipeline.stages import credit as annotate
-from apportion.pipeline.stages import imports as import_logs
+from apportion.pipeline.stages import imports
+from apportion.pipeline.stages.imports import Import
+from apportion.pipeline.stages.stage import play
 from apportion.pipeline.trajectory.case import question_id
 
 
@@ -56,6 +58,13 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return load_config(None, (f"run.data={tmp_path / 'data'}", f"model.path={model}", "annotate.on=all"))
 
 
+def imported(config: Config, format: str, path: Path) -> str:
+    """Import logs; the run."""
+    stage = Import(config, format, path)
+    play(stage)
+    return stage.run.id
+
+
 def annotate_all(config: Config, run: str) -> int:
     plan = annotate.plan(config, run)
     return sum(annotate.run_shard(plan, shard) for shard in plan.pending)
@@ -71,13 +80,13 @@ def localized(config: Config, run: str) -> list[dict[str, Any]]:
 
 
 def test_plan_tells_what_would_be_imported_and_writes_nothing(config: Config, logs: Path):
-    plan = import_logs.plan(config, "messages", logs)
+    plan = Import(config, "messages", logs)
     assert (len(plan.read.trajectories), len(plan.read.rejects)) == (3, 1)
     assert not config.data_root.exists()
 
 
 def test_imported_logs_are_credited_like_sampled_ones(config: Config, logs: Path):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     assert annotate_all(config, run) == 3
     store = Store(config.store_root)
     credits = store.read("credits", run).to_pylist()
@@ -91,7 +100,7 @@ def test_imported_logs_are_credited_like_sampled_ones(config: Config, logs: Path
 
 
 def test_the_answer_of_an_imported_log_is_its_writers_own_move(config: Config, logs: Path):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     annotate_all(config, run)
     store = Store(config.store_root)
     assert {one["answerer"] for one in store.read("games", run).to_pylist()} == {"player"}
@@ -99,27 +108,27 @@ def test_the_answer_of_an_imported_log_is_its_writers_own_move(config: Config, l
 
 
 def test_bad_lines_are_in_the_table_of_rejects(config: Config, logs: Path):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     (reject,) = Store(config.store_root).read("rejects", run).to_pylist()
     assert (reject["stage"], reject["line"], reject["raw"]) == ("import", 3, "{bad")
 
 
 def test_the_run_is_named_after_format_and_content_unless_the_user_names_it(config: Config, logs: Path):
-    first = import_logs.plan(config, "messages", logs).run
+    first = Import(config, "messages", logs).run.id
     assert first.startswith("messages-")
-    assert import_logs.plan(config, "messages", logs).run == first
+    assert Import(config, "messages", logs).run.id == first
     logs.write_text(chat(9, ("ann", "sun")))
-    assert import_logs.plan(config, "messages", logs).run != first
+    assert Import(config, "messages", logs).run.id != first
     named = config.model_copy(update={"run": config.run.model_copy(update={"name": "mine"})})
-    assert import_logs.plan(named, "messages", logs).run == "mine"
+    assert Import(named, "messages", logs).run.id == "mine"
 
 
 def test_importing_again_writes_the_same_rows_and_leaves_the_shards_alone(config: Config, logs: Path):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     store = Store(config.store_root)
     paths = [*store.shards("messages", run), *store.shards("trajectories", run)]
     before = [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
-    import_logs.run(import_logs.plan(config, "messages", logs))
+    imported(config, "messages", logs)
     assert [(path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
 
 
@@ -138,7 +147,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_ranker_that_is_asked_for_by_name_reads_a_failed_log_without_a_model(
     config: Config, logs: Path, no_model: None
 ):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     (found,) = localized(by_name(config, "learned"), run)
     store = Store(config.store_root)
     steps = store.read("steps", run).sort_by("message_index").to_pylist()
@@ -161,7 +170,7 @@ def test_the_ranker_that_is_asked_for_by_name_reads_a_failed_log_without_a_model
 def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_name(
     config: Config, logs: Path, no_model: None
 ):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     (found,) = localized(config, run)
     assert (found["localizer"], found["target"], found["first_error"], found["agent"], found["confidence"]) == (
         "learned", "decisive", None, None, None,
@@ -178,7 +187,7 @@ def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_n
 
 
 def test_a_dry_run_counts_the_logs_of_which_nothing_will_be_said(config: Config, logs: Path):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     assert failures.cost(failures.plan(config, run))["unlike"] == 1
     assert failures.cost(failures.plan(by_name(config, "learned"), run))["unlike"] == 0
 
@@ -197,7 +206,7 @@ def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on
     said += [("Computer_terminal", ran), ("Chess_Expert", talk + "```x```"), ("Computer_terminal", ran)]
     said += [("Verification_Expert", talk)]
     path.write_text(chat(2, *said, success=False))
-    run = import_logs.run(import_logs.plan(config, "messages", path))
+    run = imported(config, "messages", path)
     ranker = shipped()
     seen = frozenset({question_id("Why 2?")})
     without = replace(ranker.folds[0], questions=seen)
@@ -220,7 +229,7 @@ def test_a_person_is_never_blamed(config: Config, tmp_path: Path, monkeypatch: p
         chat(3, ("Computer_terminal", "We assume a placeholder."), success=False),
     ]
     path.write_text("\n".join(lines))
-    run = import_logs.run(import_logs.plan(config, "messages", path))
+    run = imported(config, "messages", path)
     found = localized(by_name(config, localizer), run)
     assert {one["agent"] for one in found} <= {"coder", None}
     assert located.NOBODY in {one["reason"] for one in found}
@@ -232,7 +241,7 @@ def test_a_person_is_never_blamed(config: Config, tmp_path: Path, monkeypatch: p
 
 
 def test_stores_of_older_versions_are_read_and_never_mixed_with_new_rows(config: Config, logs: Path, no_model: None):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     store = Store(config.store_root)
     failure = next(t for t in store.read("trajectories", run).to_pylist() if t["success"] is False)
     old = {
@@ -253,10 +262,10 @@ def test_stores_of_older_versions_are_read_and_never_mixed_with_new_rows(config:
 
 
 def test_many_logs_are_cut_into_shards(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(import_logs, "SHARD", 2)
+    monkeypatch.setattr(imports, "SHARD", 2)
     path = tmp_path / "many.jsonl"
     path.write_text("\n".join(chat(n, ("ann", f"word {n}"), ("bob", "rain")) for n in range(5)))
-    run = import_logs.run(import_logs.plan(config, "messages", path))
+    run = imported(config, "messages", path)
     store = Store(config.store_root)
     assert [p.name for p in store.shards("trajectories", run)] == [f"part-imported-{n:05d}.parquet" for n in range(3)]
     assert store.read("trajectories", run).num_rows == 5
@@ -268,7 +277,7 @@ def test_a_game_of_too_many_messages_is_set_aside_by_name_and_the_agents_play_th
     config = config.model_copy(update={"annotate": config.annotate.model_copy(update={"players": "messages"})})
     path = tmp_path / "long.jsonl"
     path.write_text(chat(1, *[(("ann", "bob")[n % 2], f"note {n}") for n in range(70)], success=True))
-    run = import_logs.run(import_logs.plan(config, "messages", path))
+    run = imported(config, "messages", path)
     assert annotate_all(config, run) == 1
     store = Store(config.store_root)
     (game,) = store.read("games", run).to_pylist()
@@ -292,7 +301,7 @@ def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path,
         changed = {"model": {"max_model_len": window}, "annotate": {"value": value, "cue": "it's:"}}
         told = {name: getattr(config, name).model_copy(update=more) for name, more in changed.items()}
         now = config.model_copy(update=told)
-        run = import_logs.run(import_logs.plan(now, "messages", logs))
+        run = imported(now, "messages", logs)
         annotate_all(now, run)
         where = _where(annotate.plan(now, run).shards[0].rules)
         rows = query(now.store_root, _CREDIT_SQL.format(run=run, where=where)).to_pylist()
@@ -303,7 +312,7 @@ def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path,
 def test_the_screen_names_localizer_and_target_says_why_nobody_is_blamed_and_what_it_is_worth(
     config: Config, logs: Path, no_model: None, capsys: pytest.CaptureFixture[str]
 ):
-    run = import_logs.run(import_logs.plan(config, "messages", logs))
+    run = imported(config, "messages", logs)
     for asked, worth in ((config, False), (by_name(config, "learned"), True)):
         plan = failures.plan(asked, run)
         cli_blame.say_how(plan)

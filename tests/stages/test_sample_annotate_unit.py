@@ -17,8 +17,9 @@ from apportion.pipeline.core.progress import watched
 from apportion.pipeline.engines.checkpoints import check_window
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import credit as annotate
-from apportion.pipeline.stages import sample
 from apportion.pipeline.stages.foresee import foresee
+from apportion.pipeline.stages.sample import Sample
+from apportion.pipeline.stages.stage import play
 
 TEAM = {
     "name": "pair",
@@ -69,11 +70,9 @@ def configured(folder: Path, **sections: dict[str, Any]) -> Config:
 
 def sample_all(config: Config) -> list[str]:
     """Sample what is pending; the names of the shards."""
-    plan = sample.plan(config)
-    sample.prepare(plan)
-    pending = plan.pending
-    for shard in pending:
-        sample.run_shard(plan, shard)
+    stage = Sample(config)
+    pending = stage.pending
+    play(stage)
     return [shard.name for shard in pending]
 
 
@@ -134,7 +133,7 @@ def test_without_the_baseline_the_team_alone_is_sampled(tmp_path: Path, engine: 
 
 
 def test_a_group_is_never_split_over_shards(tmp_path: Path, engine: ScriptedEngine):
-    for shard in sample.plan(configured(tmp_path, sample={"group_size": 3, "shard_size": 7})).shards:
+    for shard in Sample(configured(tmp_path, sample={"group_size": 3, "shard_size": 7})).shards:
         groups = [rollout.group_id for rollout in shard.rollouts]
         assert all(groups.count(group) == 3 for group in groups)
 
@@ -380,7 +379,7 @@ def test_tasks_may_come_from_a_function_of_ones_own(tmp_path: Path, monkeypatch:
     )
     monkeypatch.syspath_prepend(tmp_path)
     config = configured(tmp_path, tasks={"source": "my_own_tasks:some", "options": {"n": 5}, "limit": 3})
-    assert [task.question for task in sample.plan(config).tasks] == ["0", "1", "2"]
+    assert [task.question for task in Sample(config).tasks] == ["0", "1", "2"]
 
 
 def test_a_verifiers_settings_judge_the_run(tmp_path: Path, engine: ScriptedEngine):
@@ -392,4 +391,4 @@ def test_a_verifiers_settings_judge_the_run(tmp_path: Path, engine: ScriptedEngi
     assert answered
     assert all(answered)
     with pytest.raises(UserError, match="did you mean 'absolute'"):
-        sample.plan(configured(tmp_path, tasks={"verifier": "number", "verifier_options": {"absolut": 1000}}))
+        Sample(configured(tmp_path, tasks={"verifier": "number", "verifier_options": {"absolut": 1000}}))
