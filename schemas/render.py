@@ -104,7 +104,7 @@ def table_view(table: Table, files: Sequence[str]) -> str:
 
 
 def views(root: Path, run_id: str = "*") -> list[str]:
-    """The statements that make every table and convenience view of a store, or of one run in it, queryable, in order."""
+    """The statements that make every table and convenience view of a store, or of one run, queryable, in order."""
     made = []
     for table in TABLES.values():
         further = "".join(f"{name}=*/" for name in table.partition[1:])

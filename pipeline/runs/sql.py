@@ -30,7 +30,7 @@ _ALLOWED = "only one SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statemen
 
 
 def connect(root: Path, run_id: str = "*") -> duckdb.DuckDBPyConnection:
-    """An in-memory connection with a view for every table (of all runs, or of one), that reaches no file outside `root`.
+    """An in-memory connection with a view for every table (of all runs or one), that reaches no file outside `root`.
 
     DuckDB itself would still write inside `root`: only `query` refuses statements that write.
     """
