@@ -72,6 +72,8 @@ def hush(data_root: Path, *, hub: bool = False) -> None:
     os.environ.setdefault("PREFECT_MEMO_STORE_PATH", str(home / "memo_store.toml"))
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    # It says so where the data folder is not there yet, and makes both when it needs them.
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
     for name in ("torch", "transformers", "datasets", "httpx", "bm25s", "vllm", "EventsWorker"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
