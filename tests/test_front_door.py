@@ -17,6 +17,8 @@ from small_checkpoint import write_checkpoint
 import apportion
 from apportion.cli.app import ROAD
 from apportion.pipeline.core import libraries, registry
+from apportion.pipeline.core.code import load
+from apportion.pipeline.core.config import load_config
 from apportion.pipeline.core.registry import Method, family
 from apportion.pipeline.runs.store import Store
 from apportion.schemas import TABLES
@@ -146,7 +148,7 @@ def test_a_method_of_a_notebook_is_asked_for_by_its_name(monkeypatch: pytest.Mon
 
 
 def apportion_without(blocked: tuple[str, ...], at: Path, *commands: list[str], **extra: str) -> list[tuple[int, str]]:
-    """Commands one after another in one new process that cannot import `blocked`: exit code and all that was said."""
+    """Commands one after another in a process that cannot import `blocked`: exit codes, and what the screen shows."""
     code = f"""
 import contextlib, io, json, sys
 sys.modules.update(dict.fromkeys({blocked!r}))
@@ -178,12 +180,13 @@ def test_the_verbs_stand_in_the_order_of_the_road(tmp_path: Path):
 
 def test_the_shell_completes_verbs_and_options_without_any_library(tmp_path: Path):
     blocked = (*HEAVY, "polars", "pyarrow", "duckdb")
-    asked = {"_APPORTION_COMPLETE": "complete_bash", "COMP_WORDS": "apportion an", "COMP_CWORD": "1"}
-    ((code, said),) = apportion_without(blocked, tmp_path, ["an"], **asked)
-    assert (code, said.split()) == (0, ["annotate"])
-    asked |= {"COMP_WORDS": "apportion sample --dr", "COMP_CWORD": "2"}
-    ((code, said),) = apportion_without(blocked, tmp_path, ["sample"], **asked)
-    assert (code, said.split()) == (0, ["--dry-run"])
+    shell = {"_APPORTION_COMPLETE": "complete_bash"}
+    for words, place, completion in (("an", "1", "annotate"), ("sample --dr", "2", "--dry-run")):
+        line = {"COMP_WORDS": f"apportion {words}", "COMP_CWORD": place}
+        ((code, output),) = apportion_without(blocked, tmp_path, words.split(), **shell, **line)
+        assert (code, output.split()) == (0, [completion])
+    ((code, output),) = apportion_without(blocked, tmp_path, [], _APPORTION_COMPLETE="source_zsh")
+    assert (code, output.splitlines()[0]) == (0, "#compdef apportion")
 
 
 CHAT = {
@@ -208,6 +211,30 @@ def test_a_reader_imports_asks_checks_and_exports_without_the_extras(tmp_path: P
     assert asked[1].splitlines()[0] == "agent"
     assert listed[1].splitlines()[1].startswith("logs,")
     assert "logs: whole" in verified[1]
+
+
+def test_a_new_project_works_from_any_folder_and_nothing_is_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/loop.toml").write_text("# mine\n")
+    refused, written = apportion_without(HEAVY, tmp_path, ["init", "mine"], ["init", "new/project"])
+    assert refused == (
+        2, "apportion: mine/loop.toml: already there; nothing was written: name another folder\n"
+    )  # fmt: skip
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["loop.toml"]
+    assert written[0] == 0
+    project = tmp_path / "new/project"
+    (project / "data/demo").mkdir(parents=True)
+    for name in ("owners", "homes", "tasks"):
+        (project / f"data/demo/{name}.jsonl").touch()
+    monkeypatch.chdir(tmp_path)
+    for name in ("demo", "loop", "gsm8k", "dyad"):
+        config = load_config(Path(f"new/project/{name}.toml"))
+        files = [config.tasks.path, *config.team.tools["registers"].documents] if name in ("demo", "loop") else []
+        assert all((tmp_path / file).is_file() for file in files), name
+    assert load(config.team.topology).name == "dyad"
+    assert len(Path(config.tasks.path).read_text().splitlines()) == 4
 
 
 TO_PLAY = "pip install 'apportion[cpu]' (with a GPU 'apportion[cuda]')"

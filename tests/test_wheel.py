@@ -83,8 +83,8 @@ def from_checkout(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(params=["from_wheel", "from_checkout"])
 def installed(request: pytest.FixtureRequest) -> Installed:
-    found: Installed = request.getfixturevalue(request.param)
-    return found
+    environment: Installed = request.getfixturevalue(request.param)
+    return environment
 
 
 def contents(wheel: Path) -> set[str]:

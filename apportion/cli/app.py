@@ -70,14 +70,14 @@ cli_inject.add_to(app)
 cli_train.add_to(app)
 
 
-def _tell_version(asked: bool) -> None:
-    if asked:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         print(f"apportion {__version__}")
         raise typer.Exit
 
 
 Version = Annotated[
-    bool, typer.Option("--version", help="Say which version this is.", is_eager=True, callback=_tell_version)
+    bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
 ]
 
 
@@ -222,7 +222,7 @@ def main() -> None:
     from apportion.pipeline.core.errors import UserError, WorkError
 
     try:
-        app()
+        app(prog_name="apportion")  # also as `python -m apportion`, for the completion of the shell
     except UserError as error:
         _fail(str(error), 2)
     except WorkError as error:
