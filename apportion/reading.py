@@ -1,4 +1,4 @@
-"""Runs of a store, read in Python: their tables as Polars frames, and SQL over them. Nothing here writes."""
+"""Runs of a store, read in Python: their tables as Polars frames, and SQL over them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,10 @@ class StoredRun:
         return _frame(sql.query(_root(self.data), text, self.run_id))
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection in which every table and view holds this run alone."""
+        """A DuckDB connection in which every table and view holds this run alone.
+
+        It reaches no file outside the store; unlike `query` it does not refuse statements that write.
+        """
         return sql.connect(_root(self.data), self.run_id)
 
 
@@ -95,7 +98,7 @@ def query(text: str, data: str | Path = _DATA) -> pl.DataFrame:
 
 
 def connect(data: str | Path = _DATA) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with every table and view of all runs below the folder `data`."""
+    """A DuckDB connection with every table and view of all runs below the folder `data`; see `StoredRun.connect`."""
     return sql.connect(_root(data))
 
 

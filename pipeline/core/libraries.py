@@ -82,10 +82,9 @@ def require(verb: str) -> None:
     """Raise UserError, with the extra to install, where a library that `verb` cannot do without is missing."""
     missing = [name for name in _NEEDS.get(verb, ()) if find_spec(name) is None]
     if missing:
-        cures = " and ".join(dict.fromkeys(_TO_TRAIN if name in _TRAIN else _TO_PLAY for name in missing))
-        if verb == "train":
-            cures = _TO_TRAIN
-        raise UserError(f"{verb} needs {', '.join(missing)}, not installed here: pip install {cures}")
+        extras = [_TO_TRAIN if name in _TRAIN or verb == "train" else _TO_PLAY for name in missing]
+        cure = " and ".join(dict.fromkeys(extras))
+        raise UserError(f"{verb} needs {', '.join(missing)}, not installed here: pip install {cure}")
 
 
 def extra_for(module: str) -> str:
