@@ -68,18 +68,18 @@ def config_of_run(
     from apportion.pipeline.core.errors import UserError
     from apportion.pipeline.runs.store import Store
     from apportion.pipeline.runs.trust import refuse_foreign_code
+    from apportion.reading import by_age
 
     first = configured(file, sets)
     store = Store(first.store_root)
     if run is None and first.run.name:
         run = first.run.name
     if run is None:
-        infos = [
-            info for info in store.runs() if "trajectories" in info.tables and info.created and not _held_out(info)
-        ]
+        infos = by_age(store)
         if not infos:
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
-        run = _newest(infos)
+        _say_guess(infos)
+        run = infos[-1].run_id
     manifest = store.manifest(run) or {}
     # A copied store is worked on where it is now, not where its manifest says that it was made.
     config = configured(file, sets, manifest.get("config"), first.data_root)
@@ -88,9 +88,9 @@ def config_of_run(
     return config, run
 
 
-def _newest(infos: Sequence[RunInfo]) -> str:
-    """The run that was begun last; says so where that had to be guessed."""
-    newest = max(infos, key=lambda info: (info.created, info.run_id))
+def _say_guess(infos: Sequence[RunInfo]) -> None:
+    """Say so where which run (the last of `infos`) was begun last had to be guessed."""
+    newest = infos[-1]
     unstated = [info.run_id for info in infos if not info.stated]
     if len(infos) > 1 and unstated:
         say(
@@ -98,11 +98,6 @@ def _newest(infos: Sequence[RunInfo]) -> str:
             f"{', '.join(unstated[:3])}{' and others' if len(unstated) > 3 else ''} came without a time of creation; "
             "name the run with --run"
         )
-    return newest.run_id
-
-
-def _held_out(info: RunInfo) -> bool:
-    return bool((info.manifest or {}).get("config", {}).get("run", {}).get("held_out"))
 
 
 def say(line: str) -> None:

@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from apportion.pipeline.core import paths
 from apportion.pipeline.core.config_errors import explain
-from apportion.pipeline.core.config_layers import merged, parse_override, read_team, read_toml
+from apportion.pipeline.core.config_layers import locate, merged, parse_override, read_team, read_toml
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import MAX_NAME, digest
 from apportion.pipeline.core.registry import family
@@ -389,7 +389,7 @@ def load_config(
     Raises UserError with the field's name.
     """
     values: dict[str, Any] = deepcopy(base or {}) if root is None else paths.from_store(base or {}, root)
-    read = [read_toml(paths.locate(str(file)))] if file is not None else []
+    read = [read_toml(locate(str(file)))] if file is not None else []
     # A team file is a whole team, so single keys of it are set after it, in whichever order they are given.
     ordered = sorted(overrides, key=lambda override: not override.startswith("team.file="))
     layers = [*read, *map(parse_override, ordered)]

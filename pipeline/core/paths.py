@@ -1,8 +1,9 @@
 """Where the files that a configuration names lie, and how they were written: ids are made from what was written.
 
 A relative path in a TOML file is looked for beside that file, then in the working directory, then in the package; one
-given by `--set` or on the command line is relative to the working directory. The TOML files that the package brings
-have nothing beside them but each other: their `data/...` is the data folder of the run (`run.data`).
+given by `--set` or on the command line is relative to the working directory. So is the file of `file.py:Class`. The
+TOML files that the package brings have nothing beside them but each other: their `data/...` is the data folder of the
+run (`run.data`). `demo` and `clerks`, without a folder or an ending, name a configuration and a team of the package.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = PACKAGE / "configs"
+TEAMS = SHIPPED / "teams"
 DATA = "data"
 """Default of `run.data`, as the shipped files write it."""
 EMBEDDED = "smollm2"
@@ -24,6 +26,11 @@ Values = dict[str, Any]
 """A configuration as nested tables, before or after its validation."""
 
 _KEYS = (("run", "data"), ("model", "path"), ("tasks", "path"), ("export", "evaluation"), ("team", "file"))
+_METHODS = (
+    ("tasks", "source"), ("tasks", "verifier"), ("team", "topology"), ("annotate", "value"),
+    ("failures", "localizer"), ("advantages", "method"),
+)  # fmt: skip
+"""Keys that name a method. Only `file.py:Class` is a path; other names stay as they are."""
 
 
 class Beside(str):
@@ -34,14 +41,17 @@ class Beside(str):
 
 def change_paths(values: Values, change: Callable[[str, str], str]) -> None:
     """Put `change(key, path)` in the place of every path in `values`; run.data comes first."""
-    for section, key in _KEYS:
+    for section, key in (*_KEYS, *_METHODS):
         table = values.get(section)
-        if isinstance(table, dict) and isinstance(table.get(key), str):
-            table[key] = change(f"{section}.{key}", table[key])
+        path = table.get(key) if isinstance(table, dict) else None
+        if isinstance(table, dict) and isinstance(path, str) and ((section, key) in _KEYS or _code_file(path)):
+            table[key] = change(f"{section}.{key}", path)
     team = values.get("team")
     tools = team.get("tools") if isinstance(team, dict) else None
     for tool in tools.values() if isinstance(tools, dict) else ():
         documents = tool.get("documents") if isinstance(tool, dict) else None
+        if isinstance(tool, dict) and isinstance(tool.get("kind"), str) and _code_file(tool["kind"]):
+            tool["kind"] = change("kind", tool["kind"])
         if isinstance(documents, str):
             tool["documents"] = change("documents", documents)
         elif isinstance(documents, list):
@@ -60,10 +70,20 @@ def from_file(values: Values, file: Path) -> Values:
     return values
 
 
-def locate(path: str) -> Path:
-    """A TOML file: the path itself, else one that the package brings (`configs/demo.toml`, or just `demo.toml`)."""
+def locate(path: str, folder: Path = SHIPPED) -> Path:
+    """A TOML file: the path itself, else one that the package brings (`configs/demo.toml`, `demo.toml` or `demo`).
+
+    `folder`: where the package keeps files of this kind.
+    """
     places = [*_beside(path), Path(path).expanduser(), PACKAGE / path, SHIPPED / path]
+    if is_bare(path):
+        places.append(folder / f"{path}.toml")
     return next((place for place in places if os.path.isfile(place)), places[0])
+
+
+def is_bare(path: str) -> bool:
+    """Whether a path has neither folder nor ending, as the package's own files may be called."""
+    return bool(path) and Path(path).name == path and not Path(path).suffix
 
 
 def settle(values: Values) -> None:
@@ -96,7 +116,7 @@ def to_store(values: Values) -> Values:
     written = {os.path.abspath(place): text for place, text in given.items()}
 
     def fix(key: str, path: str) -> str:
-        if key != "run.data" and (_is_name(path) or not os.path.exists(path)):
+        if key != "run.data" and (_is_name(path) or not _exists(path)):
             return path
         place = os.path.abspath(path)
         if place != path:
@@ -120,7 +140,7 @@ def from_store(values: Values, root: Path) -> Values:
         if os.path.isabs(path) != os.path.isabs(old):
             return path
         moved = os.path.normpath(os.path.join(os.path.abspath(root), os.path.relpath(path, old)))
-        return moved if os.path.exists(moved) else path
+        return moved if _exists(moved) else path
 
     def note(place: str, text: str) -> str:
         if os.path.abspath(text) == os.path.abspath(place):
@@ -156,7 +176,7 @@ def _place(key: str, path: str, values: Values) -> str:
     if path.folder.resolve().is_relative_to(SHIPPED):
         first, *rest = Path(path).parts
         places = [Path(_data(values), *rest) if first == DATA else Path(path), *places]
-    found = next((place for place in places if os.path.exists(place)), None)
+    found = next((place for place in places if _exists(str(place))), None)
     section = values.get(key.partition(".")[0])
     if found is None and isinstance(section, dict) and section.get("hub"):
         return expanded  # a name on the hub
@@ -166,6 +186,16 @@ def _place(key: str, path: str, values: Values) -> str:
 def _beside(path: str) -> list[Path]:
     """Where a path of a TOML file lies if it lies beside it; nothing for other paths."""
     return [path.folder / path] if isinstance(path, Beside) else []
+
+
+def _code_file(path: str) -> str:
+    """The file of `file.py:Class`; empty for anything else."""
+    file, separator, _ = path.rpartition(":")
+    return file if separator and file.endswith(".py") else ""
+
+
+def _exists(path: str) -> bool:
+    return os.path.exists(_code_file(path) or path)
 
 
 def _is_name(path: str) -> bool:

@@ -44,8 +44,9 @@ class Family:
     example: str = "CONTRIBUTING.md"
 
     def names(self) -> list[str]:
-        """The methods that come with the package, then those of installed packages."""
-        return [*_files(self.name), *(name for name in _points(self.name) if name not in _files(self.name))]
+        """The methods that come with the package, then those of installed packages, then those registered here."""
+        others = (*_points(self.name), *_registered.get(self.name, ()))
+        return list(dict.fromkeys((*_files(self.name), *others)))
 
     def is_own(self, name: str) -> bool:
         """Whether `name` is the path of a user's own code."""
@@ -67,6 +68,8 @@ class Family:
             return load(name)
         if _plain(name) in _files(self.name):
             return _only_method(f"{_package(self.name)}.{_plain(name)}")
+        if _plain(name) in _registered.get(self.name, ()):
+            return _registered[self.name][_plain(name)]
         return load(_points(self.name)[_plain(name)].value)
 
     def make(self, name: str, parameters: Mapping[str, Any] = MappingProxyType({})) -> Any:
@@ -105,6 +108,25 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 def family(name: str) -> Family:
     """The family whose folder is called `name`."""
     return FAMILIES[name]
+
+
+_registered: dict[str, dict[str, Any]] = {}
+"""By family and name: methods of this process alone."""
+
+
+def register(family: str, name: str, method: Any) -> None:
+    """Let this process's configurations ask for `method` (a class, its parameters the fields) by `name`, in a family.
+
+    For notebooks and scripts: files and packages are named without it. Registered again, the later method counts.
+    Raises UserError for a family that is none, and for a name that comes with the package.
+    """
+    if family not in FAMILIES:
+        near = difflib.get_close_matches(family, FAMILIES, 1, 0.5)
+        raise UserError(f"{family!r}: no such family; {f'did you mean {near[0]!r}?' if near else ', '.join(FAMILIES)}")
+    if name in _files(family) or not name.isidentifier():
+        reason = "comes with the package" if name in _files(family) else "is not a name"
+        raise UserError(f"{FAMILIES[family].noun} {name!r} {reason}: choose another name, of letters, digits and _")
+    _registered.setdefault(family, {})[name] = method
 
 
 def _plain(name: str) -> str:
