@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apportion.pipeline.core.config import Config
-from apportion.pipeline.tasks.files import load_questions
+from apportion.pipeline.tasks.reading.files import load_questions
 
 ALGORITHM_VERSION = 2
 """Raise it when the same inputs would give other rows: shards of older versions are then done again."""

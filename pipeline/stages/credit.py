@@ -28,10 +28,9 @@ from apportion.pipeline.games.tables import Planned, credit_table, interaction_t
 from apportion.pipeline.play.continuation import Bench, check_conditions, logs_of
 from apportion.pipeline.play.play import message_rows
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.runs.trust import nature_for
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.stages.sample import policy_of, writer
-from apportion.pipeline.teams.load import Nature
+from apportion.pipeline.play.team import Nature, nature_for
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values import likelihood, recount, regenerate, replay
 from apportion.pipeline.verifiers import get_verifier
@@ -104,7 +103,7 @@ def plan(config: Config, run: str, *, dry: bool = False) -> AnnotatePlan:
     policy_id, _ = policy_of(config)
     names = [name for name in names if name.startswith(SPOKEN) and section.on != "none"]
     imported = {name: name.startswith("imported-") for name in names}
-    nature, assumed = nature_for(config, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
+    nature, assumed = nature_for(config.team, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
     rules = {alien: _rules(config, scorer, None if alien else nature) for alien in set(imported.values())}
     if any(one.value == replay.NAME for one in rules.values()):
         names = [name for name in names if not imported[name]]

@@ -8,8 +8,7 @@ from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.importers import importer
-from apportion.pipeline.importers.base import Imported
+from apportion.pipeline.importers.base import Imported, Importer
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.stages.sample import claim, reject_row, writer
@@ -33,10 +32,11 @@ class ImportPlan:
 
 def plan(config: Config, name: str, path: Path) -> ImportPlan:
     """Read the logs. The run is named after the format and the content, unless the user names it."""
-    read = importer(name)(path)
+    importer: Importer = config.importer.make(name)
+    read = importer.read(path)
     rejects = [[reject.line, reject.reason, reject.text] for reject in read.rejects]
-    spec = digest([name, read.trajectories, read.messages, rejects])
-    return ImportPlan(config, name, str(path), config.run.name or f"{name}-{spec[:8]}", spec, read)
+    spec = digest([importer.name, read.trajectories, read.messages, rejects])
+    return ImportPlan(config, name, str(path), config.run.name or f"{importer.name}-{spec[:8]}", spec, read)
 
 
 def run(plan: ImportPlan) -> str:

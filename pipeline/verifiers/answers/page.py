@@ -1,13 +1,13 @@
-"""Renders docs/verifiers.md, what each verifier accepts and refuses (`python -m apportion.pipeline.verifiers.page`)."""
+"""Renders docs/verifiers.md, what each verifier accepts and refuses (`python -m apportion.pipeline.verifiers.answers.page`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from apportion.pipeline.verifiers.cases import CASES, Case
+from apportion.pipeline.verifiers.answers.cases import CASES, Case
 
-DOC = Path(__file__).absolute().parents[3] / "docs" / "verifiers.md"
+DOC = Path(__file__).absolute().parents[4] / "docs" / "verifiers.md"
 
 _SETTINGS = (
     ("`exact`", "the whole answer, normalized", ""),

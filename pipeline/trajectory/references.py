@@ -11,8 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from apportion.pipeline.verifiers.base import boxed
-from apportion.pipeline.verifiers.exact import normalize
+from apportion.pipeline.trajectory.answer import boxed
+from apportion.pipeline.trajectory.answer import normalize
 
 _DEPTH = 4
 _INSIDE = (
