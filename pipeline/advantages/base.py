@@ -76,4 +76,6 @@ class Standardised(Compared):
 
     def standardised(self, rewards: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
         """`compared`, with advantage (reward - mean) / (std + delta)."""
-        return self.compared(rewards, by, (pl.col("reward") - pl.col("group_mean")) / (pl.col("group_std") + self.delta))
+        return self.compared(
+            rewards, by, (pl.col("reward") - pl.col("group_mean")) / (pl.col("group_std") + self.delta)
+        )

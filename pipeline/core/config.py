@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from pydantic.json_schema import SkipJsonSchema
 
 from apportion.pipeline.core import paths
 from apportion.pipeline.core.config_errors import explain
 from apportion.pipeline.core.config_layers import merged, parse_override, read_team, read_toml
+from apportion.pipeline.core.config_sections import Methods as _Methods
+from apportion.pipeline.core.config_sections import Options
+from apportion.pipeline.core.config_sections import Section as _Section
+from apportion.pipeline.core.config_sections import named as _named
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import MAX_NAME, digest
 from apportion.pipeline.core.registry import family
@@ -22,71 +24,6 @@ _TOKENS = 2**24
 """More tokens than any model's context or vocabulary holds."""
 _MANY = 10**12
 """More tasks, trajectories or coalitions than anybody has: a number beyond it is a slip."""
-
-
-class _Section(BaseModel):
-    """A table of the configuration. Every number in it has bounds on both sides and is finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class _Methods(_Section):
-    """A section that names methods of a family. A table in it, called after one, holds that method's parameters:
-    `[advantages] method = "sharp"`, `[advantages.sharp] alpha = 0.5`. They are checked without running the method.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    family: ClassVar[str]
-
-    @model_validator(mode="after")
-    def _known_tables(self) -> Self:
-        methods = family(self.family)
-        for name, table in (self.model_extra or {}).items():
-            if name not in methods.names() or not isinstance(table, dict):
-                known = sorted({*type(self).model_fields, *methods.names()})
-                near = difflib.get_close_matches(name, known, 1, 0.5)
-                cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-                section = methods.options.partition(".")[0]
-                raise ValueError(f"unknown key '{section}.{name}'; {cure}")
-            methods.make(name, table)
-        return self
-
-    def make(self, name: str) -> Any:
-        """The method called `name` with its parameters."""
-        return family(self.family).make(name, self.parameters(name))
-
-    def parameters(self, name: str) -> dict[str, Any]:
-        """The parameters given for the method `name`; those of a user's own stand in `options`."""
-        if family(self.family).is_own(name):
-            return dict(getattr(self, "options", {}))
-        return dict((self.model_extra or {}).get(name, {}))
-
-
-def _named(family_name: str) -> Any:
-    """A key that names a method of a family (or none, where it may be empty): by its short name, or by the path of a
-    user's own.
-    """
-    return Annotated[str, AfterValidator(lambda name: _checked(family_name, name))]
-
-
-def _checked(family_name: str, name: str) -> str:
-    if name and (problem := family(family_name).unknown(name)):
-        raise ValueError(problem)
-    return name
-
-
-def _finite(options: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of a user's own code, whose numbers have no bounds that we know."""
-    inside: list[Any] = [options]
-    while inside:
-        one = inside.pop()
-        if isinstance(one, float) and not math.isfinite(one):
-            raise ValueError(f"{one} is not a finite number")
-        inside += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-    return options
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class RunConfig(_Section):
@@ -124,7 +61,7 @@ class TasksConfig(_Section):
     """JSON lines, JSON, CSV, TSV (also .gz, .zst, .bz2), Parquet, a folder, or with `hub` a hub id."""
     hub: bool = False
     """Let `path` be an id of the Hugging Face hub."""
-    source: _named("tasks") = ""
+    source: Annotated[str, _named("tasks")] = ""
     """Instead of `path`: multihop, or the path of a function that returns a list of Task or of a class with `tasks`."""
     options: Options = {}
     """Parameters of `source`."""
@@ -140,14 +77,14 @@ class TasksConfig(_Section):
     """Leave out so many tasks at the start."""
     limit: int | None = Field(None, ge=1, le=_MANY)
     """Take so many tasks at most."""
-    verifier: _named("verifiers") = "exact"
+    verifier: Annotated[str, _named("verifiers")] = "exact"
     """exact, f1, number, math, or the path of a class with `name` and `verify`."""
     verifier_options: dict[str, Any] = {}
     """Parameters of the verifier."""
 
 
 class ToolConfig(_Section):
-    kind: _named("tools")
+    kind: Annotated[str, _named("tools")]
     """search, calculator, or the path of a class with `run`."""
     documents: str | list[str] = []
     """search: one or several files, a document per line."""
@@ -182,7 +119,7 @@ class TeamConfig(_Methods):
     family = "teams"
     name: str = ""
     """As it stands in the tables."""
-    topology: _named("teams") = "planner_workers"
+    topology: Annotated[str, _named("teams")] = "planner_workers"
     """Who speaks when: planner_workers, think_solve, voting, solo, or the path of a class with `play`."""
     options: Options = {}
     """Parameters of a topology of your own."""
@@ -275,7 +212,7 @@ class InjectConfig(_Section):
 
 class AdvantagesConfig(_Methods):
     family = "advantages"
-    method: _named("advantages") = "grpo"
+    method: Annotated[str, _named("advantages")] = "grpo"
     """Reward and what it is compared with: grpo, rloo, dr_mas, sharp, shapley, success_failure, or the path of a class
     of your own."""
     options: Options = {}

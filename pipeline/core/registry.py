@@ -90,7 +90,9 @@ class Family:
         """
         found = self.find(name)
         place = f"{self.noun} {name}"
-        ready = not isinstance(found, type) and (not callable(found) or all(hasattr(found, part) for part in self.parts))
+        ready = not isinstance(found, type) and (
+            not callable(found) or all(hasattr(found, part) for part in self.parts)
+        )
         made = found if ready and not parameters else _made(place, found, dict(parameters))
         for part in self.parts:
             if not hasattr(made, part):
@@ -103,7 +105,10 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         family.name: family
         for family in (
             Family(
-                "advantages", "advantage method", "advantages.method", ("name", "needs", "weighs_agents", "advantages"),
+                "advantages",
+                "advantage method",
+                "advantages.method",
+                ("name", "needs", "weighs_agents", "advantages"),
                 "advantages.options",
             ),
             Family("importers", "log format", "import FORMAT", ("name", "read"), "importer.options", dash="-"),
@@ -115,7 +120,11 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             Family("tools", "tool", "team.tools.NAME.kind", ("run",), "team.tools.NAME.options"),
             Family("values", "value function", "annotate.value", ("plan",), "annotate.options"),
             Family(
-                "verifiers", "verifier", "tasks.verifier", ("name", "verify"), "tasks.verifier_options",
+                "verifiers",
+                "verifier",
+                "tasks.verifier",
+                ("name", "verify"),
+                "tasks.verifier_options",
                 "docs/verifiers.md",
             ),
         )
@@ -177,7 +186,9 @@ def _made(place: str, found: Any, parameters: dict[str, Any]) -> Any:
     try:
         return found(**parameters)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{place}: cannot be made {f'with {parameters}' if parameters else 'without arguments'}: {error}") from error
+        raise UserError(
+            f"{place}: cannot be made {f'with {parameters}' if parameters else 'without arguments'}: {error}"
+        ) from error
 
 
 def refuse_unknown(place: str, found: Any, parameters: Mapping[str, Any]) -> None:

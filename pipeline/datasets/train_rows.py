@@ -106,9 +106,7 @@ def _refusal() -> pl.Expr:
     return pl.coalesce(pl.when(holds).then(pl.lit(reason)) for reason, holds in reasons.items())
 
 
-def _joined(
-    advantages: pl.DataFrame, kept: pl.DataFrame, messages: pl.DataFrame, weighs_agents: bool
-) -> pl.DataFrame:
+def _joined(advantages: pl.DataFrame, kept: pl.DataFrame, messages: pl.DataFrame, weighs_agents: bool) -> pl.DataFrame:
     """Advantages beside the tokens of their messages, in order, with the weight of each in the loss."""
     lost = advantages.join(messages, on=_PLACE, how="anti")
     if len(lost):

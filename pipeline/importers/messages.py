@@ -12,8 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from apportion.pipeline.importers.reading.answers import is_closing, is_farewell, is_sign_off, marked_answer, stated_answer
 from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Importer, Log, Remark, Turn
+from apportion.pipeline.importers.reading.answers import (
+    is_closing,
+    is_farewell,
+    is_sign_off,
+    marked_answer,
+    stated_answer,
+)
 from apportion.pipeline.importers.reading.calls import Ledger, Made, Result, call_block
 from apportion.pipeline.importers.reading.endings import Ending, Key, answer_key, ending
 from apportion.pipeline.importers.reading.files import Entry, entries, listing, shown

@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from apportion.pipeline.importers.reading.answers import marked_answer
 from apportion.pipeline.importers.base import BadRecordError, Imported, Importer, Log, Remark, Turn, collected
+from apportion.pipeline.importers.reading.answers import marked_answer
 from apportion.pipeline.importers.reading.notes import NOT_READ
 from apportion.pipeline.importers.reading.text import brief, holds, opened
 from apportion.pipeline.trajectory.task import make_task

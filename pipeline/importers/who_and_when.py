@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from apportion.pipeline.importers.reading.answers import is_sign_off, marked_answer
 from apportion.pipeline.importers.base import BadRecordError, Imported, Importer, Log, Remark, Turn, collected
+from apportion.pipeline.importers.reading.answers import is_sign_off, marked_answer
 from apportion.pipeline.importers.reading.files import Entry
 from apportion.pipeline.importers.reading.notes import NOT_READ, folded
 from apportion.pipeline.importers.reading.text import brief, holds, opened

@@ -11,7 +11,6 @@ from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import FAMILIES
 
-
 PLAYED = frozenset(FAMILIES) - {"advantages", "importers"}
 """Families whose methods run where a team's runs are sampled, continued and judged."""
 
@@ -45,9 +44,7 @@ def _arguments(options: Mapping[str, Any]) -> str:
     return json.dumps(options, sort_keys=True, ensure_ascii=False, default=str)
 
 
-def refuse_foreign_code(
-    config: Config, named: Config, manifest: Path, families: Collection[str] = PLAYED
-) -> None:
+def refuse_foreign_code(config: Config, named: Config, manifest: Path, families: Collection[str] = PLAYED) -> None:
     """Raise UserError where `config` names code of some families that comes from the `manifest` alone, not from this
     call (`named`)."""
     ours = own_code(named, families).items()

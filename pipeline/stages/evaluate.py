@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.core.registry import family
 from apportion.pipeline.evaluation import agentrx, metrics
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question, unlabelled
 from apportion.pipeline.evaluation.metrics import FIGURES, Estimate
 from apportion.pipeline.evaluation.worth import WORTH
-from apportion.pipeline.core.registry import family
 from apportion.pipeline.localizers.base import Localizer, Verdict
 from apportion.pipeline.localizers.floors import labelled_place
 from apportion.pipeline.localizers.load import BASELINE, Context, Cuts, Refuses, Shipped, checkers, localizers

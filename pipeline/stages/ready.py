@@ -17,6 +17,7 @@ from apportion.pipeline.engines import running
 from apportion.pipeline.engines.checkpoints import PROVENANCE, resolve_model
 from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.play import first_prompts
+from apportion.pipeline.play.team import Team, load_team
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan
 from apportion.pipeline.stages.credit import AnnotatePlan
@@ -24,7 +25,6 @@ from apportion.pipeline.stages.imports import ImportPlan
 from apportion.pipeline.stages.loop import Round
 from apportion.pipeline.stages.sample import SamplePlan, claimed
 from apportion.pipeline.stages.sample import plan as sample_plan
-from apportion.pipeline.play.team import Team, load_team
 from apportion.pipeline.trajectory.task import Task
 from apportion.pipeline.values import likelihood, recount, regenerate, replay
 from apportion.pipeline.verifiers import get_verifier
@@ -87,7 +87,9 @@ def _team(config: Config) -> None:
     of the project's own tools are looked at alone.
     """
     team, is_own = config.team, family("tools").is_own
-    if not (is_dry() and (family("teams").is_own(team.topology) or any(is_own(tool.kind) for tool in team.tools.values()))):
+    if not (
+        is_dry() and (family("teams").is_own(team.topology) or any(is_own(tool.kind) for tool in team.tools.values()))
+    ):
         load_team(team)
         return
     ours = {name: tool for name, tool in team.tools.items() if not is_own(tool.kind)}

@@ -15,11 +15,11 @@ from apportion.pipeline.core.progress import watcher
 from apportion.pipeline.engines import running
 from apportion.pipeline.engines.checkpoints import check_window, fingerprint, provenance, resolve_model
 from apportion.pipeline.play.play import Played, Rollout, message_rows, play, rollouts, trajectory_row
+from apportion.pipeline.play.team import Team, load_team, nature_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.tasks.base import tasks_of
 from apportion.pipeline.tasks.reading.files import load_tasks
-from apportion.pipeline.play.team import Team, load_team, nature_of
 from apportion.pipeline.trajectory.task import Reject, Task, task_row
 from apportion.pipeline.verifiers import get_verifier
 

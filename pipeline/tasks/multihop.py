@@ -22,6 +22,8 @@ from apportion.pipeline.tasks._words import ADJECTIVES, FIRST_NAMES, LAST_NAMES,
 from apportion.pipeline.tasks.base import TaskSource
 from apportion.pipeline.trajectory.task import Task, make_task
 
+__all__ = ["SPLITS", "TOWN_NAMES", "Multihop", "World", "generate", "home_fact", "owner_fact", "river_fact", "write"]
+
 MAX_TASKS = 5000
 SPLITS = ("train", "test")
 TOWNS = 96

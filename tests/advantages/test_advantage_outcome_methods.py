@@ -154,6 +154,8 @@ def test_half_the_reward_is_the_same_grpo_advantage_and_half_the_rloo_one(run_of
 
 
 def test_grpo_has_unit_variance(run_of):
-    table = METHODS.make("grpo").advantages(run_of({t: (r, "ann") for t, r in zip("abc", (0.1, 0.4, 0.9), strict=True)}))
+    table = METHODS.make("grpo").advantages(
+        run_of({t: (r, "ann") for t, r in zip("abc", (0.1, 0.4, 0.9), strict=True)})
+    )
     assert table["advantage"].std(ddof=1) == pytest.approx(1, abs=1e-5)
     assert isinstance(table, pl.DataFrame)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apportion.pipeline.datasets.train_rows import train_rows
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.datasets.train_rows import train_rows
 from apportion.schemas import TABLES
 
 MESSAGE_COLUMNS = {

@@ -10,9 +10,9 @@ import pytest
 from chat_logs import CHAT, REPLY, USER, said, save
 
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.importers.messages import Messages
 from apportion.pipeline.importers.process_bench import ProcessBench
 from apportion.pipeline.importers.who_and_when import WhoAndWhen
-from apportion.pipeline.importers.messages import Messages
 
 read = Messages().read
 

@@ -223,7 +223,7 @@ def test_importers_are_found_by_name():
     assert family("importers").make("who-and-when") == WhoAndWhen()
     with pytest.raises(UserError, match="did you mean 'who-and-when'"):
         family("importers").make("who_and_wen")
-    with pytest.raises(UserError, match="who-and-when, messages"):
+    with pytest.raises(UserError, match="messages, process-bench, who-and-when"):
         family("importers").make("xml")
 
 

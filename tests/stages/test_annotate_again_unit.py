@@ -59,9 +59,7 @@ def test_a_shard_without_a_success_has_no_games_and_stands(tmp_path: Path, engin
 
 
 @pytest.mark.parametrize("answerer", ["outcome", "player"])
-def test_an_agent_that_the_answerer_never_heard_has_null_credit(
-    tmp_path: Path, engine: ScriptedEngine, answerer: str
-):
+def test_an_agent_that_the_answerer_never_heard_has_null_credit(tmp_path: Path, engine: ScriptedEngine, answerer: str):
     engine.reply = lambda prompt: "answer: 1" if "I lead" in prompt else "It is 1"
     team = configured(tmp_path).team.model_dump(mode="json") | {"topology": "test_annotate_again_unit:Aside"}
     config = configured(tmp_path, team=team, annotate={"on": "all", "answerer": answerer})

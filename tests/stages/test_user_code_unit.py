@@ -10,9 +10,9 @@ from test_sample_annotate_unit import annotate_all, configured, rows, sample_all
 
 from apportion.pipeline.core.config import TeamConfig
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.play.team import load_topology
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.teams.base import Conversation, Play
-from apportion.pipeline.play.team import load_topology
 from apportion.pipeline.trajectory.render import harmless, prompt_text
 
 

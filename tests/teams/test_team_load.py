@@ -104,7 +104,10 @@ def test_search_tool_reads_all_its_documents(tmp_path: Path):
             "'a' uses tool 'search' as 'find'; known: none",
         ),
         (TeamConfig(agents=[BOSS], topology="no_such_place.Ring"), "no module named 'no_such_place'"),
-        (TeamConfig(agents=[BOSS], tools={"find": ToolConfig(kind="search")}), "team.tools.find: tool search: 'documents' is missing"),
+        (
+            TeamConfig(agents=[BOSS], tools={"find": ToolConfig(kind="search")}),
+            "team.tools.find: tool search: 'documents' is missing",
+        ),
     ],
 )
 def test_faulty_team_is_refused_with_the_key(config: TeamConfig, problem: str):

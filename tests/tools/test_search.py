@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.registry import family
 from apportion.pipeline.tools.base import Tool
 from apportion.pipeline.tools.search import Index, Search, documents_in, tokenize
 
@@ -104,11 +105,11 @@ def test_files(tmp_path):
 def test_unusable_files_are_refused_with_their_place(tmp_path, name, text, part):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match=part):
-        Index(documents=str(tmp_path / name))
+        Search(documents=str(tmp_path / name))
 
 
 def test_missing_file_and_senseless_k(tmp_path):
     with pytest.raises(UserError, match="no such document file"):
-        Index(documents=str(tmp_path / "none.jsonl"))
-    with pytest.raises(UserError, match="at least 1"):
-        Index(DOCUMENTS, k=0)
+        Search(documents=str(tmp_path / "none.jsonl"))
+    with pytest.raises(UserError, match="k = 0: must be a whole number, at least 1"):
+        family("tools").make("search", {"documents": "none.jsonl", "k": 0})

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import family
+from apportion.pipeline.trajectory.answer import normalize
 from apportion.pipeline.verifiers import Verdict, get_verifier
 from apportion.pipeline.verifiers.answers.cases import CASES
-from apportion.pipeline.trajectory.answer import normalize
+from apportion.pipeline.verifiers.answers.page import DOC, document
+from apportion.pipeline.verifiers.answers.quantity import Quantities
 from apportion.pipeline.verifiers.exact import Exact
 from apportion.pipeline.verifiers.f1 import F1, token_f1
 from apportion.pipeline.verifiers.math import Math
 from apportion.pipeline.verifiers.number import Number
-from apportion.pipeline.verifiers.answers.page import DOC, document
-from apportion.pipeline.verifiers.answers.quantity import Quantities
 
 WORDS = st.lists(
     st.sampled_from(["the", "a", "An", "cat,", "sat!", "on", "3.5", "-2", "mat.", "U.S.", "-"]), max_size=8

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.tasks.reading.rows import KINDS, Row, kind_of, rows_of
 from apportion.pipeline.trajectory.columns import (
     QUESTION_COLUMNS,
     REFERENCE_COLUMNS,
@@ -19,7 +20,6 @@ from apportion.pipeline.trajectory.columns import (
     plain,
     question_of,
 )
-from apportion.pipeline.tasks.reading.rows import KINDS, Row, kind_of, rows_of
 from apportion.pipeline.trajectory.task import Reject, Task, make_task
 
 _SHOWN = 500
