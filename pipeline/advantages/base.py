@@ -59,7 +59,7 @@ class Advantage(Method, ABC):
 class Compared(Advantage):
     """A method that compares rewards within a group."""
 
-    sigma_min: float = Field(1e-3, ge=0, le=1)
+    sigma_min: float = Field(1e-3, gt=0, le=1)
     """Rewards of a group that span less than this are too alike to compare, and give 0: noise must not be blown up."""
 
     def compared(self, rewards: pl.DataFrame, by: Sequence[str], advantage: pl.Expr) -> pl.DataFrame:

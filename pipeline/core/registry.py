@@ -54,6 +54,13 @@ class Family:
         """The methods that come with the package, then those of installed packages."""
         return [*self.shipped(), *(name for name in _points(self.name) if name not in _files(self.name))]
 
+    def table(self, name: str) -> str:
+        """Where a configuration gives the parameters of a method that comes with the package."""
+        if self.options == f"{self.key.partition('.')[0]}.options" and self.name != "tasks":
+            return f"[{self.options.removesuffix('options')}{name}]"
+        place = self.options.removesuffix(".options") if self.name == "tools" else self.options
+        return f"[{place}], {self.key.rpartition('.')[2]} = {name!r}"
+
     def is_own(self, name: str) -> bool:
         """Whether `name` is the path of a user's own code."""
         return name not in _files(self.name) and is_path(name)

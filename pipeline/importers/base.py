@@ -174,7 +174,7 @@ class Collector:
 
 
 def collected(format: str, path: Path, expected: str, log: Callable[[Entry, Any], Log]) -> Imported:
-    """The logs that `log` makes of the records under `path`, each with its entry; those that it refuses are set aside."""
+    """What `log` makes of each record under `path` and its entry; records that it refuses are set aside."""
     collector, found = Collector(format), listing(path)
     for file, name in found.files:
         for entry in (item for whole in entries(file, name) for item in whole.items()):

@@ -93,7 +93,7 @@ class Topology(Method, ABC):
 
     name: ClassVar[str]
     answerer: ClassVar[str]
-    """Whether the answering message is the `outcome` channel, which is nobody's, or its writer's own move (`player`)."""
+    """Whether the answering message is the `outcome` channel, which is nobody's, or its writer's own `player` move."""
     value: ClassVar[str] = "likelihood"
     """The value function that fits its games."""
 

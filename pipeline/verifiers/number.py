@@ -129,10 +129,9 @@ class Number(Verifier):
         if self.absolute is not None and difference <= self._exact_absolute:
             return True
         relative = self._exact_relative
-        if self.relative is None:
-            # A relative tolerance alone would take 1234567 for 1234568.
-            if _is_whole(answer) and _is_whole(reference):
-                return False
+        # A relative tolerance alone would take 1234567 for 1234568.
+        if self.relative is None and _is_whole(answer) and _is_whole(reference):
+            return False
         return difference <= ARITHMETIC.multiply(relative, ARITHMETIC.abs(reference))
 
 
