@@ -12,7 +12,8 @@ from apportion.pipeline.advantages.base import Inputs
 
 
 class Shapley(AgentReward):
-    """R_m = 0.9 R + 0.9 phi_m + 0.1 R^tool_m for each agent trajectory, standardised per role over the group.
+    """R_m = `outcome` R + `credit` phi_m + `tool` R^tool_m for each agent trajectory, standardised per role over the
+    group.
 
     phi_m is the agent's Shapley value, the planner's included. Leave-one-out (see `sharp`) gives two workers that found
     the same fact nothing; Shapley values share it between them, and need no rule for the planner.

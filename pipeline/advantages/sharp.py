@@ -13,7 +13,8 @@ from apportion.pipeline.advantages.base import Inputs
 
 
 class Sharp(AgentReward):
-    """R_m = 0.9 R + 0.9 R^mc_m + 0.1 R^tool_m for each agent trajectory, standardised per role over the group.
+    """R_m = `outcome` R + `credit` R^mc_m + `tool` R^tool_m for each agent trajectory, standardised per role over the
+    group.
 
     Worker: R^mc = v(N) - v(N without m), signed, both values from one game. Planner: R^mc = lambda times the mean over
     the workers that spoke in the rollout of max(R^mc, 0), 0 where none did. R^tool: mean validity of m's own tool

@@ -15,7 +15,7 @@ _PLACE = ["trajectory_id", "message_index"]
 class SuccessFailure(Standardised):
     """A message's own reward r, not centred: positive is always praise and negative always blame.
 
-    Success: r is the message's credit, which sums over an agent's messages to the agent's (see credit/messages.py).
+    Success: r is the message's credit, which sums over an agent's messages to the agent's.
     Failure: r = -confidence at the first error t*, 0 before it and on what only inherits it, and after it the rise
     V(after) - V(before) of a message where that is positive: an attempt at repair is worth something though the
     rollout failed. Without `steps` no rise is known and counts as 0.

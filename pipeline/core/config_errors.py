@@ -66,8 +66,9 @@ def _field(location: tuple[int | str, ...], config: type[BaseModel]) -> Any:
     found: Any = config
     for part in location:
         model = _model_of(found)
-        if model is not None and part in model.model_fields:
-            found = model.model_fields[str(part)]
+        fields = model.model_fields if model else {}
+        named = (field for name, field in fields.items() if part in (name, field.alias))
+        found = next(named, found)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Renders the end of docs/methods.md, every method of every family (`python -m apportion.pipeline.core.methods_page`)."""
+"""Renders the end of docs/methods.md: every method (`python -m apportion.pipeline.core.methods_page`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ START = "<!-- From here on rendered by `python -m apportion.pipeline.core.method
 _HEAD = """
 ## Every method
 
-What comes with the package, by what names it in a configuration. Your own is one file ([CONTRIBUTING.md](../CONTRIBUTING.md)).
+What comes with the package, by the key that names it. A method of your own is one file
+([CONTRIBUTING.md](../CONTRIBUTING.md)).
 """
 
 UNCONVERTED = ("localizers", "values")

@@ -13,6 +13,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from apportion.pipeline.core.registry import FAMILIES
+
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = PACKAGE / "configs"
 DATA = "data"
@@ -23,6 +25,8 @@ EMBEDDED = "smollm2"
 Values = dict[str, Any]
 """A configuration as nested tables, before or after its validation."""
 
+_CODE = tuple(key.split(".") for key in (family.key for family in FAMILIES.values()) if key.count(".") == 1)
+"""Keys that may name a file of code, `file.py:Class`."""
 _KEYS = (("run", "data"), ("model", "path"), ("tasks", "path"), ("export", "evaluation"), ("team", "file"))
 
 
@@ -38,6 +42,10 @@ def change_paths(values: Values, change: Callable[[str, str], str]) -> None:
         table = values.get(section)
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = change(f"{section}.{key}", table[key])
+    for section, key in _CODE:
+        table = values.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = _changed_code(f"{section}.{key}", table[key], change)
     team = values.get("team")
     tools = team.get("tools") if isinstance(team, dict) else None
     for tool in tools.values() if isinstance(tools, dict) else ():
@@ -46,17 +54,35 @@ def change_paths(values: Values, change: Callable[[str, str], str]) -> None:
             tool["documents"] = change("documents", documents)
         elif isinstance(documents, list):
             tool["documents"] = [change("documents", one) if isinstance(one, str) else one for one in documents]
+        if isinstance(tool, dict) and isinstance(tool.get("kind"), str):
+            tool["kind"] = _changed_code("kind", tool["kind"], change)
+
+
+def code_file(name: str) -> str:
+    """The file of `file.py:Class`; empty for other names."""
+    file, _, _ = name.rpartition(":")
+    return file if file.endswith(".py") else ""
+
+
+def _changed_code(key: str, name: str, change: Callable[[str, str], str]) -> str:
+    """`name` with the file in it changed."""
+    if not (file := code_file(name)):
+        return name
+    changed = change(key, _marked(file, name.folder) if isinstance(name, Beside) else file)
+    whole = changed + name[len(file) :]
+    return _marked(whole, changed.folder) if isinstance(changed, Beside) else whole
+
+
+def _marked(path: str, folder: Path) -> Beside:
+    marked = Beside(path)
+    marked.folder = folder
+    return marked
 
 
 def from_file(values: Values, file: Path) -> Values:
     """The tables of a TOML file, whose paths know where it lies."""
 
-    def remember(key: str, path: str) -> str:
-        marked = Beside(path)
-        marked.folder = file.parent
-        return marked
-
-    change_paths(values, remember)
+    change_paths(values, lambda key, path: _marked(path, file.parent))
     return values
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.paths import change_paths
 from apportion.pipeline.core.registry import FAMILIES
 
 PLAYED = frozenset(FAMILIES) - {"advantages", "importers"}
@@ -22,6 +24,7 @@ def own_code(config: Config, families: Collection[str] = PLAYED) -> dict[str, st
     """
     named: dict[str, str] = {}
     values = config.model_dump(mode="json")
+    change_paths(values, lambda key, path: os.path.abspath(path))  # one file, however it is written
     for family in (FAMILIES[name] for name in FAMILIES if name in families):
         for place, path in _at(values, family.key):
             if family.is_own(path):
