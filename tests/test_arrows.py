@@ -56,9 +56,7 @@ UPWARD = {
     "pipeline/datasets/hygiene.py": "an interval of a share",
     "pipeline/datasets/sets.py": "what became of repairs",
     "pipeline/evaluation/worth.py": "names of localizers",
-    "pipeline/play/continuation.py": "makes its team, verifier and engine itself",
-    "pipeline/play/play.py": "the record of a team",
-    "pipeline/runs/trust.py": "the known names of methods",
+    "pipeline/play/continuation.py": "makes its verifier and engine itself",
     "pipeline/training/worker.py": "what a checkpoint says of itself",
 }
 """File that imports something from above it -> what for. The list may only get shorter."""

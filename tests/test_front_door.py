@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 import pytest
@@ -122,10 +123,10 @@ def test_the_newest_run_is_opened_where_none_is_named_and_held_out_ones_are_left
 class Scaled(Method):
     """A method of a notebook."""
 
+    name: ClassVar[str] = "scaled"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    weighs_agents: ClassVar[bool] = False
     by: float = 2.0
-
-    def needs(self) -> tuple[()]:
-        return ()
 
     def advantages(self) -> float:
         return self.by

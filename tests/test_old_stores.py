@@ -1,7 +1,7 @@
 """A store that the version before wrote is read, verified, found up to date and exported.
 
-`tests/stores/version_0_1_0.tar.gz` was written by 0.1.0 (its golden runs): a sampled run with credit, blame, repairs, an
-audit and advantages, and an imported one. No shard of it says of which kind it is.
+`tests/stores/version_0_1_0.tar.gz` was written by 0.1.0 (its golden runs): a sampled run with credit, blame, repairs,
+an audit and advantages, and an imported one. No shard of it says of which kind it is.
 """
 
 from __future__ import annotations

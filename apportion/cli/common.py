@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,16 +58,22 @@ def configured(
 
 
 def config_of_run(
-    file: Path | None, sets: list[str] | None, run: str | None, *, runs_code: bool = False, trust: bool = False
+    file: Path | None,
+    sets: list[str] | None,
+    run: str | None,
+    *,
+    runs_code: bool = False,
+    trust: bool = False,
+    families: Collection[str] | None = None,
 ) -> tuple[Config, str]:
     """The stored configuration of a run (default: the newest), with this call's file and overrides on top.
 
-    A verb that `runs_code` of a team, tool or verifier refuses what the stored configuration alone names, unless the
-    user says `trust`.
+    A verb that `runs_code` of `families` (default: of what plays and judges) refuses what the stored configuration
+    alone names, unless the user says `trust`.
     """
     from apportion.pipeline.core.errors import UserError
     from apportion.pipeline.runs.store import Store
-    from apportion.pipeline.runs.trust import refuse_foreign_code
+    from apportion.pipeline.runs.trust import PLAYED, refuse_foreign_code
     from apportion.reading import by_age
 
     first = configured(file, sets)
@@ -84,7 +90,7 @@ def config_of_run(
     # A copied store is worked on where it is now, not where its manifest says that it was made.
     config = configured(file, sets, manifest.get("config"), first.data_root)
     if runs_code and not trust:
-        refuse_foreign_code(config, first, store.manifest_path(run))
+        refuse_foreign_code(config, first, store.manifest_path(run), PLAYED if families is None else families)
     return config, run
 
 

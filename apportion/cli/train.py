@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apportion.cli.common import ConfigFile, DryRun, Format, Run, Sets, config_of_run, configured, printed, say
+from apportion.cli.common import ConfigFile, DryRun, Format, Run, Sets, Trust, config_of_run, configured, printed, say
 
 if TYPE_CHECKING:
     from apportion.pipeline.stages.loop import Round
@@ -38,12 +38,13 @@ def train(
     run: Run = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the new checkpoint.")] = None,
     dry_run: DryRun = False,
+    trust: Trust = False,
 ) -> None:
     """Train the run's policy on its tables; writes a checkpoint that vLLM loads."""
     from apportion.pipeline.stages import train as stage
     from apportion.pipeline.stages.ready import to_train
 
-    resolved, run = config_of_run(config, sets, run)
+    resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust, families=("advantages",))
     planned = stage.plan(resolved, run, trainer.value, out)
     to_train(resolved, run)
     rows = f"{planned.data.num_rows} {'pairs' if trainer is Trainer.DPO else 'sequences'}"

@@ -14,6 +14,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from apportion.pipeline.core.registry import FAMILIES
+
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = PACKAGE / "configs"
 TEAMS = SHIPPED / "teams"
@@ -25,12 +27,9 @@ EMBEDDED = "smollm2"
 Values = dict[str, Any]
 """A configuration as nested tables, before or after its validation."""
 
+_CODE = tuple(key.split(".") for key in (family.key for family in FAMILIES.values()) if key.count(".") == 1)
+"""Keys that may name a file of code, `file.py:Class`."""
 _KEYS = (("run", "data"), ("model", "path"), ("tasks", "path"), ("export", "evaluation"), ("team", "file"))
-_METHODS = (
-    ("tasks", "source"), ("tasks", "verifier"), ("team", "topology"), ("annotate", "value"),
-    ("failures", "localizer"), ("advantages", "method"),
-)  # fmt: skip
-"""Keys that name a method. Only `file.py:Class` is a path; other names stay as they are."""
 
 
 class Beside(str):
@@ -41,32 +40,51 @@ class Beside(str):
 
 def change_paths(values: Values, change: Callable[[str, str], str]) -> None:
     """Put `change(key, path)` in the place of every path in `values`; run.data comes first."""
-    for section, key in (*_KEYS, *_METHODS):
+    for section, key in _KEYS:
         table = values.get(section)
-        path = table.get(key) if isinstance(table, dict) else None
-        if isinstance(table, dict) and isinstance(path, str) and ((section, key) in _KEYS or _code_file(path)):
-            table[key] = change(f"{section}.{key}", path)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = change(f"{section}.{key}", table[key])
+    for section, key in _CODE:
+        table = values.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = _changed_code(f"{section}.{key}", table[key], change)
     team = values.get("team")
     tools = team.get("tools") if isinstance(team, dict) else None
     for tool in tools.values() if isinstance(tools, dict) else ():
         documents = tool.get("documents") if isinstance(tool, dict) else None
-        if isinstance(tool, dict) and isinstance(tool.get("kind"), str) and _code_file(tool["kind"]):
-            tool["kind"] = change("kind", tool["kind"])
         if isinstance(documents, str):
             tool["documents"] = change("documents", documents)
         elif isinstance(documents, list):
             tool["documents"] = [change("documents", one) if isinstance(one, str) else one for one in documents]
+        if isinstance(tool, dict) and isinstance(tool.get("kind"), str):
+            tool["kind"] = _changed_code("kind", tool["kind"], change)
+
+
+def code_file(name: str) -> str:
+    """The file of `file.py:Class`; empty for other names."""
+    file, _, _ = name.rpartition(":")
+    return file if file.endswith(".py") else ""
+
+
+def _changed_code(key: str, name: str, change: Callable[[str, str], str]) -> str:
+    """`name` with the file in it changed."""
+    if not (file := code_file(name)):
+        return name
+    changed = change(key, _marked(file, name.folder) if isinstance(name, Beside) else file)
+    whole = changed + name[len(file) :]
+    return _marked(whole, changed.folder) if isinstance(changed, Beside) else whole
+
+
+def _marked(path: str, folder: Path) -> Beside:
+    marked = Beside(path)
+    marked.folder = folder
+    return marked
 
 
 def from_file(values: Values, file: Path) -> Values:
     """The tables of a TOML file, whose paths know where it lies."""
 
-    def remember(key: str, path: str) -> str:
-        marked = Beside(path)
-        marked.folder = file.parent
-        return marked
-
-    change_paths(values, remember)
+    change_paths(values, lambda key, path: _marked(path, file.parent))
     return values
 
 
@@ -116,7 +134,7 @@ def to_store(values: Values) -> Values:
     written = {os.path.abspath(place): text for place, text in given.items()}
 
     def fix(key: str, path: str) -> str:
-        if key != "run.data" and (_is_name(path) or not _exists(path)):
+        if key != "run.data" and (_is_name(path) or not os.path.exists(path)):
             return path
         place = os.path.abspath(path)
         if place != path:
@@ -140,7 +158,7 @@ def from_store(values: Values, root: Path) -> Values:
         if os.path.isabs(path) != os.path.isabs(old):
             return path
         moved = os.path.normpath(os.path.join(os.path.abspath(root), os.path.relpath(path, old)))
-        return moved if _exists(moved) else path
+        return moved if os.path.exists(moved) else path
 
     def note(place: str, text: str) -> str:
         if os.path.abspath(text) == os.path.abspath(place):
@@ -176,7 +194,7 @@ def _place(key: str, path: str, values: Values) -> str:
     if path.folder.resolve().is_relative_to(SHIPPED):
         first, *rest = Path(path).parts
         places = [Path(_data(values), *rest) if first == DATA else Path(path), *places]
-    found = next((place for place in places if _exists(str(place))), None)
+    found = next((place for place in places if os.path.exists(str(place))), None)
     section = values.get(key.partition(".")[0])
     if found is None and isinstance(section, dict) and section.get("hub"):
         return expanded  # a name on the hub
@@ -186,16 +204,6 @@ def _place(key: str, path: str, values: Values) -> str:
 def _beside(path: str) -> list[Path]:
     """Where a path of a TOML file lies if it lies beside it; nothing for other paths."""
     return [path.folder / path] if isinstance(path, Beside) else []
-
-
-def _code_file(path: str) -> str:
-    """The file of `file.py:Class`; empty for anything else."""
-    file, separator, _ = path.rpartition(":")
-    return file if separator and file.endswith(".py") else ""
-
-
-def _exists(path: str) -> bool:
-    return os.path.exists(_code_file(path) or path)
 
 
 def _is_name(path: str) -> bool:
