@@ -94,7 +94,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             Family("tasks", "task source", "tasks.source", ("tasks",)),
             Family("teams", "topology", "team.topology", ("name", "answerer", "play"), "examples/dyad.py"),
             Family("tools", "tool", "team.tools.NAME.kind", ("run",)),
-            Family("values", "value function", "annotate.value", ("plan",)),
+            Family("values", "value function", "annotate.value", ("name", "rules", "games", "values")),
             Family("verifiers", "verifier", "tasks.verifier", ("name", "verify"), "docs/verifiers.md"),
         )
     }

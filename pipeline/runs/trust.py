@@ -9,6 +9,7 @@ from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.registry import family
 from apportion.pipeline.teams.load import TOOLS, TOPOLOGIES, Nature, is_own, load_topology, nature_of
 from apportion.pipeline.verifiers import VERIFIERS
 
@@ -18,10 +19,13 @@ def own_code(config: Config) -> dict[str, str]:
 
     The arguments (as JSON) belong to it: what `os:system` does stands in them.
     """
-    team, tasks = config.team, config.tasks
+    team, tasks, value = config.team, config.tasks, config.annotate.value
+    own_value = family("values").is_own(value)
     named = {
         "team.topology": team.topology if is_own(team.topology, TOPOLOGIES) else "",
         "tasks.verifier": tasks.verifier if is_own(tasks.verifier, VERIFIERS) else "",
+        "annotate.value": value if own_value else "",
+        "annotate.options": _arguments(config.annotate.options) if own_value else "",
         "tasks.source": tasks.source,
         "tasks.options": _arguments(tasks.options) if tasks.source else "",
     }

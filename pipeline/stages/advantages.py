@@ -16,6 +16,7 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.datasets.hygiene import with_split
+from apportion.pipeline.games.rejects import COLUMNS, unplayable
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
@@ -80,7 +81,6 @@ def _inputs(config: Config, store: Store, run: str, source: str, credited: str) 
     """The tables that belong to one shard of trajectories: credits of the configured game, the failures beside them."""
     credits = store.read("credits", run, credited).filter(pc.field("player_kind") == "agent")
     shares = store.read("message_credits", run, credited)
-    aside = store.read("rejects", run, credited, columns=["file"])["file"].to_pylist()
     failed = f"failures-{config.failures.localizer}-{source}"
     return Inputs(
         trajectories=frame(store.read("trajectories", run, source).filter(pc.field("outcome").is_valid())),
@@ -90,5 +90,5 @@ def _inputs(config: Config, store: Store, run: str, source: str, credited: str) 
         message_credits=frame(shares),
         localizations=frame(store.read("localizations", run, failed)),
         steps=frame(store.read("steps", run, failed)),
-        unplayable=frozenset(place.removeprefix("trajectory ") for place in aside),
+        unplayable=frozenset(unplayable(store.read("rejects", run, credited, columns=COLUMNS))),
     )

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from apportion import schemas
 from apportion.pipeline.audit.fidelity import fidelity
-from apportion.pipeline.audit.inputs import masked_credits, masked_games, replayed
+from apportion.pipeline.audit.inputs import TRUTH, masked_credits, masked_games, replayed
 from apportion.pipeline.audit.solver import credit_by_role, games_say, solver
 from apportion.pipeline.core.config import AnnotateConfig, Config
 from apportion.pipeline.core.errors import UserError
@@ -69,7 +69,7 @@ def plan(config: Config, run: str, *, dry: bool = False) -> Replays:
     successes_only = credited <= {name for names in won for name in names}
     asked = won if successes_only else [table["trajectory_id"].to_pylist() for table in found]
     section = AnnotateConfig(
-        value="replay",
+        value=TRUTH,
         on="successes" if successes_only else "all",
         limit=_limit([[name in credited for name in names] for names in asked], wanted),
         samples=config.audit.samples,

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apportion.pipeline.games.game import Game
+from apportion.pipeline.games.tables import Planned
 from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.continuation import logs_of
 from apportion.pipeline.play.play import first_prompts
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan, failures_of, wanted_of
-from apportion.pipeline.stages.credit import AnnotatePlan, Shard, ask_all, games_of
+from apportion.pipeline.stages.credit import AnnotatePlan, Shard, games_of
 from apportion.pipeline.stages.sample import SamplePlan
 from apportion.pipeline.trajectory.log import Log
-from apportion.pipeline.values import likelihood, recount, regenerate, replay
+from apportion.pipeline.values._desk import Desk
+from apportion.pipeline.values._shard import ask_all
+from apportion.pipeline.values.base import ValueFunction
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _PLACE = re.compile(r"^trajectory \S+: ")
@@ -46,41 +49,28 @@ def foresee(plan: AnnotatePlan, tokenizer: Any) -> Foreseen:
     for shard in plan.pending:
         _leave_out(seen, plan, shard)
         found = games_of(plan, shard)
-        seen.reasons += [str(reject["reason"]) for reject in found.rejects]
-        if shard.rules.value in (likelihood.NAME, regenerate.NAME):
-            games = _asked(seen, plan, shard, found.planned, tokenizer)
-            logs = {game.trajectory_id: found.logs[game.trajectory_id] for game in games}
-            seen.unanswered += sum(not _answered(log) for log in logs.values())
-        else:
-            games = [one.game for one in found.planned]
-            _count(seen, len(games), sum(len(one.masks) for one in found.planned), shard)
-        if shard.rules.value != replay.NAME:
-            seen.alone += sum(len(game.players) == 1 for game in games)
-        if plan.config.annotate.players == "messages" and shard.rules.value in (replay.NAME, recount.NAME):
+        seen.reasons += [one.reason for one in found.aside]
+        desk = Desk(plan.config, plan.policy_id, found.logs, dry_tokenizer=tokenizer)
+        games = _asked(seen, shard.value, found.planned, desk)
+        # The answer is looked for in what the answering agent saw; games of branches have one player by their nature.
+        logs = {game.trajectory_id: found.logs[game.trajectory_id] for game in games if game.view}
+        seen.unanswered += sum(not _answered(log) for log in logs.values())
+        seen.alone += sum(len(game.players) == 1 for game in games if game.branch is None)
+        if plan.config.annotate.players == "messages" and "message" not in shard.value.kinds:
             seen.reasons.append(f"games of messages are not played under annotate.value = {shard.rules.value}")
     return seen
 
 
-def _asked(seen: Foreseen, plan: AnnotatePlan, shard: Shard, planned: Any, tokenizer: Any) -> list[Game]:
-    """The games whose prompts can be written; counts them, their tokens and what was cut."""
+def _asked(seen: Foreseen, value: ValueFunction, planned: Sequence[Planned], desk: Desk) -> list[Game]:
+    """The games that can be asked for; counts them, what they cost and what was cut."""
     games: list[Game] = []
-    for fits, asked, refused in ask_all(plan, shard, planned, tokenizer):
-        seen.reasons += [str(reject["reason"]) for reject in refused]
+    for _, asked, refused in ask_all(value, planned, desk):
+        seen.reasons += [one.reason for one in refused]
         seen.cut += [one.cut_share for one in asked if one.cut_share > 0]
-        games += [one.game for one in fits]
-        _count(seen, len(fits), sum(len(one.masks) for one in fits), shard)
-        if shard.rules.value == likelihood.NAME:
-            every, distinct = likelihood.tokens(asked)
-            seen.total["prompt_tokens"] += every
-            seen.total["distinct_tokens"] += distinct
+        games += [one.game for one in asked]
+        seen.total.update({"games": len(asked), "coalitions": sum(len(one.masks) for one in asked)})
+        seen.total.update(value.cost(asked))
     return games
-
-
-def _count(seen: Foreseen, games: int, coalitions: int, shard: Shard) -> None:
-    seen.total["games"] += games
-    seen.total["coalitions"] += coalitions
-    if shard.rules.value != likelihood.NAME:
-        seen.total["samples"] += coalitions * (shard.rules.k or 0)
 
 
 def _leave_out(seen: Foreseen, plan: AnnotatePlan, shard: Shard) -> None:

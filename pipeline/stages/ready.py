@@ -25,7 +25,7 @@ from apportion.pipeline.stages.sample import SamplePlan, claimed
 from apportion.pipeline.stages.sample import plan as sample_plan
 from apportion.pipeline.teams.load import Team, load_team
 from apportion.pipeline.trajectory.task import Task
-from apportion.pipeline.values import likelihood, recount, regenerate, replay
+from apportion.pipeline.values.base import Need
 from apportion.pipeline.verifiers import get_verifier
 
 
@@ -61,14 +61,14 @@ def to_import(planned: ImportPlan) -> None:
 def to_annotate(config: Config, run: str, credit: AnnotatePlan, blame: FailurePlan | None) -> None:
     """Raise UserError where the pending shards need a model, a team or a verifier that is not to be had."""
     Store(config.store_root).refuse_held(run)
-    values = {shard.rules.value for shard in credit.pending}
+    needs = {need for shard in credit.pending for need in shard.value.needs}
     kinds = {shard.kind for shard in blame.pending} if blame else set()
-    continued = replay.NAME in values or (blame is not None and any(not shard.imported for shard in blame.pending))
+    continued = Need.RUN in needs or (blame is not None and any(not shard.imported for shard in blame.pending))
     if continued and config.team.agents:
         _team(config)
-    if continued or values & {recount.NAME, regenerate.NAME}:
+    if continued or Need.VERIFIER in needs:
         _verifier(config)
-    if continued or values & {likelihood.NAME, regenerate.NAME} or value_drop.NAME in kinds:
+    if continued or needs & {Need.SCORER, Need.SAMPLER} or value_drop.NAME in kinds:
         to_speak(config)
 
 
