@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.core.config import AnnotateConfig, Config
-from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.ids import file_digest
 from apportion.pipeline.core.registry import Method, family
 from apportion.pipeline.games.game import Game, Rules, build_game
@@ -183,7 +183,10 @@ class Masked(ValueFunction):
 
 
 def value_row(game: Game, mask: int, value: float, **more: Any) -> Row:
-    """The row of `coalitions` of the players of the bitmask `mask`."""
+    """The row of `coalitions` of the players of the bitmask `mask`. Raises WorkError for a value outside [0, 1]."""
+    if not 0 <= value <= 1:
+        label, place = game.rules.value, game.trajectory_id
+        raise WorkError(f"trajectory {place}: a value of {value} by {label} is not within [0, 1]; scale it")
     kept = kept_string(mask, len(game.players))
     return {"game_id": game.game_id, "trajectory_id": game.trajectory_id, "kept": kept, "value": value, **more}
 

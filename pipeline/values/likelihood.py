@@ -88,7 +88,7 @@ def evaluate(
                 value_row(
                     one.game,
                     int(mask),
-                    math.exp(total / len(score.logprobs)),
+                    min(1.0, math.exp(total / len(score.logprobs))),
                     sum_log_p=total,
                     target_tokens=len(score.logprobs),
                     prompt_tokens=score.prompt_tokens,
