@@ -6,13 +6,16 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import factorial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.credit import permutation
-from apportion.pipeline.credit.exact import NORMAL_95, sizes
+from apportion.pipeline.credit.base import Estimator, refuse_above
+from apportion.pipeline.credit.exact import sizes
+from apportion.pipeline.credit.prompt import Prompt
 
 MAX_COALITIONS = 1 << 16
 
@@ -125,13 +128,26 @@ def sampled_plan(unions: tuple[Hashable, ...], pairs: int, seed: int) -> permuta
 
 
 @dataclass(frozen=True)
-class Owen:
-    """Exact Owen value as an estimator for `base.solve`; all games of one call have the same `unions`."""
+class Owen(Estimator):
+    """Exact Owen value as an estimator for `solve`; all games of one call have the same `unions`."""
+
+    name: ClassVar[str] = "owen"
 
     unions: tuple[Hashable, ...]
-    name: str = "owen"
-    efficient: bool = True
-    samples: bool = False
+
+    @classmethod
+    def within(cls, n: int, budget: int, seed: int, unions: tuple[str, ...] | None, prompt: Prompt | None) -> Estimator:
+        """Exact where its coalitions fit, else sampled."""
+        if unions is None:
+            raise UserError("estimator 'owen' needs messages as players; set the players to messages")
+        if len(unions) != n:
+            raise UserError(f"estimator 'owen': {n} players, but unions for {len(unions)}; name one for each player")
+        if coalition_count(unions) <= min(budget, MAX_COALITIONS):
+            return cls(unions)
+        pairs = permutation.pairs_within(budget, lambda pairs: sampled_plan(unions, pairs, seed))
+        if not pairs:
+            refuse_above(budget, cls.name, n, sampled_plan(unions, 1, seed).budget)
+        return SampledOwen(unions, pairs, seed)
 
     def coalitions(self, n: int) -> NDArray[np.int64]:
         """Coalitions to value. Raises UserError where the games have another number of players."""
@@ -142,25 +158,16 @@ class Owen:
         """Shape (M, n): credit = values @ weights."""
         return plan(self.unions).weights
 
-    def variance(self, values_GM: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-        """No coalition is sampled: zero."""
-        return np.zeros((len(values_GM), n))
-
-    def critical(self, n: int) -> float:
-        """Normal quantile, for errors of the values alone."""
-        return NORMAL_95
-
 
 @dataclass(frozen=True)
-class SampledOwen:
+class SampledOwen(Owen):
     """Owen value from two-level orders in antithetic pairs, for unions too large for `Owen`: see `sampled_plan`."""
 
-    unions: tuple[Hashable, ...]
+    name: ClassVar[str] = "owen_sampled"
+    samples: ClassVar[bool] = True
+
     pairs: int
     seed: int = 0
-    name: str = "owen_sampled"
-    efficient: bool = True
-    samples: bool = True
 
     def plan(self, n: int) -> permutation.Plan:
         """The plan. Raises UserError where the games have another number of players."""

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.credit import loo
+from apportion.pipeline.credit.base import Estimator
+from apportion.pipeline.credit.prompt import Prompt
 
 MAX_PLAYERS = 62
 MIN_INTERVAL_PAIRS = 16
@@ -193,14 +196,19 @@ def estimate(values_GM: NDArray[np.float64], plan: Plan, confidence: float = 0.9
 
 
 @dataclass(frozen=True)
-class Permutation:
+class Permutation(Estimator):
     """Antithetic permutation sampling, one plan for all games of a size: see `estimate`."""
+
+    name: ClassVar[str] = "permutation"
+    samples: ClassVar[bool] = True
 
     pairs: int
     seed: int = 0
-    name: str = "permutation"
-    efficient: bool = True
-    samples: bool = True
+
+    @classmethod
+    def within(cls, n: int, budget: int, seed: int, unions: tuple[str, ...] | None, prompt: Prompt | None) -> Estimator:
+        """As many pairs as fit."""
+        return cls(plan_within(n, budget, seed).pairs, seed)
 
     def plan(self, n: int) -> Plan:
         """The plan for games of n players."""

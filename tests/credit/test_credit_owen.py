@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.credit import base, exact, owen, permutation
+from apportion.pipeline.credit import exact, owen, permutation, solve
 
 structures = st.lists(st.sampled_from("abc"), min_size=1, max_size=6).map(tuple)
 
@@ -121,17 +121,17 @@ def test_solves_tables():
     table = pl.DataFrame(
         {
             "game_id": "g",
-            "kept": [base.kept_of(int(s), 3) for s in plan.masks],
+            "kept": [solve.kept_of(int(s), 3) for s in plan.masks],
             "value": [float(s & 1 and s & 6 != 0) for s in plan.masks.tolist()],
             "stderr": pl.Series([None] * len(plan.masks), dtype=pl.Float64),
         }
     )
-    credits = base.solve(table, owen.Owen(unions))
+    credits = solve.solve(table, owen.Owen(unions))
     assert credits["credit"].to_list() == pytest.approx([0.75, 0.25, 0.0])
     assert credits["loo"].to_list() == [1.0, 0.0, 0.0]
     assert credits["estimator"].unique().to_list() == ["owen"]
     with pytest.raises(UserError, match="unions for 2"):
-        base.solve(table, owen.Owen(("x", "y")))
+        solve.solve(table, owen.Owen(("x", "y")))
 
 
 def test_too_many_coalitions_are_refused():
