@@ -14,7 +14,6 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.credit.base import Estimator, refuse_above
 from apportion.pipeline.credit.prompt import Prompt
 
-RECOMMENDED_PLAYERS = 10
 MAX_PLAYERS = 16
 
 
@@ -70,15 +69,6 @@ def shapley(values_GS: NDArray[np.float64]) -> NDArray[np.float64]:
     Cost: 2**n values a game, then G * 2**n * n multiplications. Meant for n <= 10, accepts n <= 16.
     """
     return values_GS @ weights(players_of(values_GS.shape[1]))
-
-
-def shapley_variance(variance_GS: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Var(phi), shape (G, n), from the sampling variance of each value, shape (G, 2**n).
-
-    Var(phi_i) = sum_S W[S, i]**2 Var v(S): the values must have been sampled independently of each other.
-    """
-    squared: NDArray[np.float64] = np.square(weights(players_of(variance_GS.shape[1])))
-    return variance_GS @ squared
 
 
 @dataclass(frozen=True)

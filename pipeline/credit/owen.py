@@ -34,11 +34,6 @@ def _subset_masks(bits: Sequence[int]) -> NDArray[np.int64]:
     return chosen @ np.array(bits, dtype=np.int64)
 
 
-def quotient_masks(unions: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Player coalition of every set of unions, shape (2**U,): the quotient game's coalitions, in order."""
-    return _subset_masks([sum(1 << k for k in group) for group in members(unions)])
-
-
 def coalition_count(unions: Sequence[Hashable]) -> int:
     """Coalitions that the exact Owen value needs: whole unions, or whole unions with a part of one other."""
     groups = members(unions)
@@ -103,17 +98,12 @@ def _share(size: NDArray[np.int64], total: int) -> NDArray[np.float64]:
     return np.array([factorial(s) * factorial(total - s - 1) / factorial(total) for s in range(total)])[size]
 
 
-def owen(values_GM: NDArray[np.float64], unions: Sequence[Hashable]) -> NDArray[np.float64]:
-    """Exact Owen values, shape (G, n), from values on the coalitions of `plan(unions)`, shape (G, M)."""
-    return values_GM @ plan(tuple(unions)).weights
-
-
 @lru_cache(maxsize=256)
 def sampled_plan(unions: tuple[Hashable, ...], pairs: int, seed: int) -> permutation.Plan:
     """Two-level sampling: random order of unions, random order inside each; then all of it reversed.
 
-    Value the plan's coalitions and hand them to `permutation.estimate`: unbiased for the Owen value,
-    conserved, standard error from the pair means. A reversed order keeps each union together. Status: ours.
+    Solved as permutations are: unbiased for the Owen value, conserved, standard error from the pair means. A reversed
+    order keeps each union together. Status: ours.
     Raises UserError for fewer than one pair or more than 62 players.
     """
     if pairs < 1:

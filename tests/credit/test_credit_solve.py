@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
+from estimates import estimated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -119,7 +120,7 @@ def test_permutation_solves_large_games():
         }
     )
     solved = solve.solve(rows.reverse(), method)
-    expected = permutation.estimate(value[None], permutation.plan(40, 20, 3))
+    expected = estimated(value[None], permutation.plan(40, 20, 3))
     assert solved["credit"].to_list() == pytest.approx(expected.credit[0].tolist())
     assert solved["stderr"].to_list() == pytest.approx(expected.stderr[0].tolist())
     assert solved["ci_high"].to_list() == pytest.approx(expected.ci_high[0].tolist())
