@@ -65,7 +65,7 @@ def rules_of(config: Config, engine: Engine) -> Rules:
     """The rules of a game of `annotate` with the likelihood value, all defaults."""
     section = config.annotate
     return Rules(
-        value=likelihood.NAME,
+        value="likelihood",
         scorer=engine.fingerprint,
         answerer="outcome",
         masking=section.masking,

@@ -9,7 +9,9 @@ from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.registry import family
+from apportion.pipeline.runs.store import Store
 from apportion.pipeline.teams.load import TOOLS, TOPOLOGIES, Nature, is_own, load_topology, nature_of
 from apportion.pipeline.verifiers import VERIFIERS
 
@@ -50,6 +52,20 @@ def refuse_foreign_code(config: Config, named: Config, manifest: Path) -> None:
             f"{manifest}: this manifest names code to run, which is not run on its word: {code}; if you know the code, "
             f"name it in this call too ({sets}, or --config FILE), or say --trust"
         )
+
+
+def rules_kept(manifest: Mapping[str, Any] | None, name: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The rules of games that a value function of the user's own played in this run; None where it never did."""
+    kept = (manifest or {}).get("values")
+    found = kept.get(digest([name, options])) if isinstance(kept, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def keep_rules(store: Store, run: str, name: str, options: Mapping[str, Any], rules: Mapping[str, Any]) -> None:
+    """Keep them in the manifest: whoever only reads the credit imports no code."""
+    manifest = store.manifest(run) or {}
+    kept = {**manifest.get("values", {}), digest([name, options]): {**rules}}
+    store.write_manifest(run, {**manifest, "values": kept})
 
 
 def nature_for(config: Config, manifest: Mapping[str, Any] | None, *, dry: bool) -> tuple[Nature, str]:

@@ -47,8 +47,10 @@ def make(config: Config, run: str) -> Made:
     if not sources:
         raise UserError(f"run {run!r} has no sampled rollouts to train on; logs that were imported carry no tokens")
     chosen = method(config.advantages.method)
-    # The plan of the credits asks for the model, which may be gone by now: only where credits are needed.
-    credited = {shard.source: shard.name for shard in annotate.plan(config, run).shards} if chosen.needs else {}
+    # The plan of the credits asks for the model, which may be gone by now: only where credits are needed. It is dry
+    # since the credit is only read: a manifest alone must start no code.
+    plan = annotate.plan(config, run, dry=True) if chosen.needs else None
+    credited = {shard.source: shard.name for shard in plan.shards} if plan else {}
     tasks = frame(store.read("tasks", run))
     made = Made(chosen.name, {}, {}, 0, {})
     flat, refused = 0, Counter[str]()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -19,7 +21,7 @@ from apportion.pipeline.games.rejects import COLUMNS, unplayable
 from apportion.pipeline.games.tables import credit_table, interaction_table, leak_of, message_table
 from apportion.pipeline.play.continuation import logs_of
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.runs.trust import nature_for
+from apportion.pipeline.runs.trust import keep_rules, nature_for, rules_kept
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.stages.sample import policy_of, writer
 from apportion.pipeline.teams.load import Nature
@@ -86,7 +88,8 @@ def plan(config: Config, run: str, *, dry: bool = False) -> AnnotatePlan:
     names = [name for name in names if name.startswith(SPOKEN) and section.on != "none"]
     imported = {name: name.startswith("imported-") for name in names}
     nature, assumed = nature_for(config, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
-    kinds = {alien: _ruled(config, scorer, None if alien else nature, dry) for alien in set(imported.values())}
+    kept = store.manifest(run) if dry else None
+    kinds = {alien: _ruled(config, scorer, None if alien else nature, dry, kept) for alien in set(imported.values())}
     names = [name for name in names if not (imported[name] and kinds[True][0].no_logs)]
     if imported and not names:
         raise UserError(f"run {run!r} holds imported logs, which {kinds[True][0].no_logs}")
@@ -107,7 +110,9 @@ def plan(config: Config, run: str, *, dry: bool = False) -> AnnotatePlan:
     return AnnotatePlan(config, run, specs.get(any(imported.values()), ""), scorer, policy_id, tuple(shards), told)
 
 
-def _ruled(config: Config, scorer: str, topology: Nature | None, dry: bool) -> tuple[ValueFunction, Rules, str]:
+def _ruled(
+    config: Config, scorer: str, topology: Nature | None, dry: bool, manifest: Mapping[str, Any] | None
+) -> tuple[ValueFunction, Rules, str]:
     """Value function and rules of sampled (or, without a topology, imported) trajectories, and what is assumed."""
     fitting = topology.value if topology else DEFAULT
     name = fitting if config.annotate.value == "auto" else config.annotate.value
@@ -117,8 +122,9 @@ def _ruled(config: Config, scorer: str, topology: Nature | None, dry: bool) -> t
     rules = value.rules(Terms(config, scorer, topology.name if topology else "", fitting, answerer))
     if not unread:
         return value, rules, ""
+    kept = rules_kept(manifest, config.annotate.value, config.annotate.options)
     note = f"a dry run does not import annotate.value = {name!r}: all is counted as to be done, by {value.name}"
-    return value, replace(rules, value=name), note
+    return value, Rules(**kept) if kept else replace(rules, value=name), note
 
 
 def games_of(plan: AnnotatePlan, shard: Shard) -> Games:
@@ -138,6 +144,8 @@ def run_shard(plan: AnnotatePlan, shard: Shard) -> int:
     total = sum(len(one.masks) for one in games.planned)
     desk = Desk(config, plan.policy_id, games.logs, f"coalitions {shard.source}", total)
     valued = value_games(shard.value, games, desk)
+    if shard.value.own_code:
+        keep_rules(store, plan.run, config.annotate.value, config.annotate.options, shard.rules.__dict__)
     write = writer(store, plan.run, shard.name, shard.fingerprint)
     for table, rows in shard.value.further(desk).items():
         write(table, rows)

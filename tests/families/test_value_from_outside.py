@@ -13,7 +13,7 @@ from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.runs.trust import own_code
-from apportion.pipeline.stages import credit, sample
+from apportion.pipeline.stages import advantages, credit, sample
 from apportion.pipeline.stages.foresee import foresee
 
 NAMED = '''
@@ -159,6 +159,15 @@ def test_a_dry_run_does_not_import_it(project: Path, engine: ScriptedEngine):
     plan = credit.plan(config, "r", dry=True)
     assert plan.assumed.startswith("a dry run does not import annotate.value = 'mine.py:Named'")
     assert foresee(plan, engine.tokenizer).total["games"] == 2
+
+
+def test_its_credit_is_trained_on_without_importing_it(project: Path, engine: ScriptedEngine):
+    config = configured(project, *OWN, "[advantages]", 'method = "shapley"')
+    annotated(config)
+    (project / "mine.py").write_text("raise SystemExit('imported')")
+    made = advantages.make(config, "r")
+    rewards = {row["agent"]: row["reward"] for row in made.advantages["sampled-00000"].to_pylist()}
+    assert rewards["left"] > rewards["right"]
 
 
 def test_it_is_code_that_a_manifest_alone_cannot_start(project: Path):
