@@ -42,7 +42,7 @@ class Desk:
 
     @property
     def tokenizer(self) -> Any:
-        return self.dry_tokenizer or self.engine.tokenizer
+        return self.engine.tokenizer if self.dry_tokenizer is None else self.dry_tokenizer
 
     @cached_property
     def bench(self) -> Bench:

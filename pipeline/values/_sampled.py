@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.games.game import Game
-from apportion.pipeline.values.base import Asked
 
 
 def drawn(config: Config, samples: int) -> dict[str, Any]:
     """What `Rules` holds of the samples behind a value."""
     decoding = config.sample.model_dump(include={"temperature", "top_p", "top_k", "max_tokens"})
     return {"k": samples, "decoding": json.dumps(decoding, sort_keys=True), "seed": config.run.seed}
-
-
-def sample_count(asked: Sequence[Asked]) -> Mapping[str, int]:
-    """At most so many samples: k for every coalition."""
-    return {"samples": sum(len(one.masks) * (one.game.rules.k or 1) for one in asked)}
 
 
 def share_row(game: Game, kept: str, verdicts: Sequence[bool], **more: Any) -> dict[str, Any]:

@@ -137,8 +137,9 @@ class ValueFunction(Method):
         return Asked(game, masks)
 
     def cost(self, asked: Sequence[Asked]) -> Mapping[str, int]:
-        """Of some games: `samples`, `prompt_tokens` and `distinct_tokens` (without and with shared prefixes)."""
-        return {}
+        """Of some games: `samples` at most, or `prompt_tokens` and `distinct_tokens` (without and with shared
+        prefixes)."""
+        return {"samples": sum(len(one.masks) * (one.game.rules.k or 0) for one in asked)}
 
     @abstractmethod
     def values(self, asked: Sequence[Asked], desk: Desk) -> Iterator[list[Row] | str]:

@@ -12,7 +12,7 @@ Cost: one short decode a sample, k for every distinct prompt; every distinct pre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -26,7 +26,7 @@ from apportion.pipeline.engines.base import Engine, SampleRequest
 from apportion.pipeline.games.game import Game, Rules
 from apportion.pipeline.games.prompts import kept_string, prompts
 from apportion.pipeline.values._desk import Desk
-from apportion.pipeline.values._sampled import drawn, sample_count, share_row
+from apportion.pipeline.values._sampled import drawn, share_row
 from apportion.pipeline.values.base import Asked, Masked, Need, Row, Terms, by_game
 
 Judge = Callable[[str, Game], bool]
@@ -49,10 +49,6 @@ class Regenerate(Masked):
     def ask(self, game: Game, masks: NDArray[np.int64], desk: Desk) -> Asked:
         """See `ask`."""
         return ask(game, masks, desk.tokenizer, desk.config.sample)
-
-    def cost(self, asked: Sequence[Asked]) -> Mapping[str, int]:
-        """Samples, at most: coalitions whose prompts are equal share theirs."""
-        return sample_count(asked)
 
     def values(self, asked: Sequence[Asked], desk: Desk) -> Iterator[list[Row] | str]:
         """See `evaluate`."""

@@ -27,7 +27,7 @@ from apportion.pipeline.play.continuation import check_conditions
 from apportion.pipeline.play.play import Rollout, message_rows
 from apportion.pipeline.trajectory.log import Log, branch
 from apportion.pipeline.values._desk import Desk
-from apportion.pipeline.values._sampled import drawn, sample_count, share_row
+from apportion.pipeline.values._sampled import drawn, share_row
 from apportion.pipeline.values.base import Asked, Need, Row, Terms, ValueFunction, roles_of, verdict_of
 
 ARMS = (("0", True), ("1", False))
@@ -67,10 +67,6 @@ class Replay(ValueFunction):
     def ask(self, game: Game, masks: NDArray[np.int64], desk: Desk) -> Asked:
         """The continuations of both arms."""
         return Asked(game, masks, tuple(rollouts(game, desk.logs[game.trajectory_id])))
-
-    def cost(self, asked: Sequence[Asked]) -> Mapping[str, int]:
-        """Samples."""
-        return sample_count(asked)
 
     def values(self, asked: Sequence[Asked], desk: Desk) -> Iterator[list[Row] | str]:
         """All arms of all games are played together."""
