@@ -25,8 +25,8 @@ from rich.table import Table
 
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.libraries import hush
-from apportion.pipeline.credit.base import mask_of
 from apportion.pipeline.credit.exact import shapley
+from apportion.pipeline.credit.solve import mask_of
 from apportion.pipeline.engines import running
 from apportion.pipeline.engines.base import Engine
 from apportion.pipeline.games.game import Game, Rules
@@ -65,7 +65,7 @@ def rules_of(config: Config, engine: Engine) -> Rules:
     """The rules of a game of `annotate` with the likelihood value, all defaults."""
     section = config.annotate
     return Rules(
-        value=likelihood.NAME,
+        value="likelihood",
         scorer=engine.fingerprint,
         answerer="outcome",
         masking=section.masking,

@@ -248,7 +248,7 @@ def _speed(console: Console) -> None:
     games, players = 100_000, 6
     code = (
         "import resource, sys, time; start = time.monotonic(); import polars as pl; "
-        "from apportion.pipeline.credit.base import REQUIRED, solve; ready = time.monotonic(); "
+        "from apportion.pipeline.credit.solve import REQUIRED, solve; ready = time.monotonic(); "
         "solve(pl.read_parquet(sys.argv[1], columns=list(REQUIRED))).write_parquet(sys.argv[2]); "
         "print(ready - start, time.monotonic() - ready, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apportion.pipeline.credit.base import batches, gather
+from apportion.pipeline.credit.solve import batches, gather
 
 PLAYERS = 12
 ALL = np.arange(1 << PLAYERS)

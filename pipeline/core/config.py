@@ -6,7 +6,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from apportion.pipeline.core import paths
@@ -150,11 +150,17 @@ class SampleConfig(_Section):
     """Sample the same model alone on the same tasks as well."""
 
 
-class AnnotateConfig(_Section):
+class AnnotateConfig(_Methods):
+    family: ClassVar[str] = "values"
+
     on: Literal["successes", "all", "none"] = "successes"
     """Which trajectories get credit."""
-    value: Literal["auto", "likelihood", "regenerate", "replay", "recount"] = "auto"
-    """What a coalition is worth. `auto`: as the topology says (recount for a vote, likelihood else)."""
+    value: str = "auto"
+    """What a coalition is worth: likelihood, regenerate, replay, recount, or the path of your own, `mine.py:Mine`.
+    `auto`: as the topology says (recount for a vote, likelihood else). Parameters of one alone stand in a table of its
+    own, `[annotate.likelihood]`; its `masking`, `cue`, `answerer` and `samples` go before those here."""
+    options: Options = {}
+    """Parameters of your own value function."""
     players: Literal["agents", "messages"] = "agents"
     """`messages` plays a second game, of single messages, beside the agents'; likelihood and regenerate."""
     masking: Literal["placeholder", "drop"] = "placeholder"
@@ -173,6 +179,11 @@ class AnnotateConfig(_Section):
     """regenerate and replay: samples behind each value."""
     limit: int | None = Field(None, ge=1, le=_MANY)
     """Credit at most so many trajectories of each shard."""
+
+    @field_validator("value")
+    @classmethod
+    def _known_value(cls, name: str) -> str:
+        return name if name == "auto" else _checked(cls.family, name)
 
 
 class AuditConfig(_Section):

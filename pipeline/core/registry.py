@@ -128,7 +128,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "teams", "topology", "team.topology", ("name", "answerer", "play"), "team.options", "examples/dyad.py"
             ),
             Family("tools", "tool", "team.tools.NAME.kind", ("run",), "team.tools.NAME.options"),
-            Family("values", "value function", "annotate.value", ("plan",), "annotate.options"),
+            Family("values", "value function", "annotate.value", ("name", "rules", "games", "values"), "annotate.options"),
             Family(
                 "verifiers",
                 "verifier",

@@ -6,7 +6,7 @@ from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.engines.checkpoints import check_window, fingerprint, provenance, resolve_model
+from apportion.pipeline.engines.checkpoints import check_window, fingerprint, provenance, resolve_dtype, resolve_model
 
 
 def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
@@ -21,3 +21,10 @@ def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
         "version": 0,
     }
     return "p" + digest([weights, tokenizer]), {**row, **provenance(path)}
+
+
+def scorer_of(config: Config) -> str:
+    """Digest of what values coalitions: the configured weights, tokenizer and arithmetic."""
+    path = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
+    check_window(path, config.model.max_model_len)
+    return digest([*fingerprint(path), resolve_dtype(config.model.dtype)])

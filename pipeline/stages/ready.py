@@ -14,24 +14,20 @@ from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.team import load_team
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan
-from apportion.pipeline.stages.credit import AnnotatePlan
 from apportion.pipeline.stages.loop import Round
 from apportion.pipeline.stages.sample import Sample
-from apportion.pipeline.values import likelihood, recount, regenerate, replay
 from apportion.pipeline.verifiers import get_verifier
 
 
-def to_annotate(config: Config, run: str, credit: AnnotatePlan, blame: FailurePlan | None) -> None:
+def to_blame(config: Config, run: str, blame: FailurePlan) -> None:
     """Raise UserError where the pending shards need a model, a team or a verifier that is not to be had."""
     Store(config.store_root).refuse_held(run)
-    values = {shard.rules.value for shard in credit.pending}
-    kinds = {shard.kind for shard in blame.pending} if blame else set()
-    continued = replay.NAME in values or (blame is not None and any(not shard.imported for shard in blame.pending))
+    continued = any(not shard.imported for shard in blame.pending)
     if continued and config.team.agents:
-        _team(config)
-    if continued or values & {recount.NAME, regenerate.NAME}:
-        _verifier(config)
-    if continued or values & {likelihood.NAME, regenerate.NAME} or value_drop.NAME in kinds:
+        check_team(config)
+    if continued:
+        check_verifier(config)
+    if continued or any(shard.kind == value_drop.NAME for shard in blame.pending):
         to_speak(config)
 
 
@@ -39,12 +35,12 @@ def to_continue(config: Config, run: str, pending: bool) -> None:
     """Raise UserError where recorded runs could not be played on."""
     Store(config.store_root).refuse_held(run)
     if pending:
-        _team(config)
-        _verifier(config)
+        check_team(config)
+        check_verifier(config)
         to_speak(config)
 
 
-def _team(config: Config) -> None:
+def check_team(config: Config) -> None:
     """Raise UserError where the team cannot be made. A dry run imports no code of the user's own: there the documents
     of the project's own tools are looked at alone.
     """
@@ -59,7 +55,7 @@ def _team(config: Config) -> None:
     load_team(team.model_copy(update={"topology": "solo", "agents": alone, "solo": None, "tools": ours}))
 
 
-def _verifier(config: Config) -> None:
+def check_verifier(config: Config) -> None:
     """Raise UserError where there is no such verifier; one of the user's own is not imported by a dry run."""
     if not (is_dry() and family("verifiers").is_own(config.tasks.verifier)):
         get_verifier(config.tasks.verifier, **config.tasks.verifier_options)

@@ -12,33 +12,52 @@ Cost: one short decode a sample, k for every distinct prompt; every distinct pre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from apportion.pipeline.core.config import SampleConfig
 from apportion.pipeline.core.ids import digest, seed_of
 from apportion.pipeline.engines.base import Engine, SampleRequest
-from apportion.pipeline.games.game import Game
+from apportion.pipeline.games.game import Game, Rules
 from apportion.pipeline.games.prompts import kept_string, prompts
-from apportion.pipeline.values.sampled import share_row
+from apportion.pipeline.values._desk import Desk
+from apportion.pipeline.values._sampled import drawn, share_row
+from apportion.pipeline.values.base import Asked, Masked, Need, Row, Terms, by_game
 
-NAME = "regenerate"
 Judge = Callable[[str, Game], bool]
 """Whether an answer is right."""
 
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """The prompts of one game: prompt i belongs to the coalition masks[i]."""
+class Regenerate(Masked):
+    """The success share of final turns written anew after the coalition's messages: see above."""
 
-    game: Game
-    masks: NDArray[np.int64]
-    prompts: tuple[tuple[int, ...], ...]
-    cut_share: float
+    name: ClassVar[str] = "regenerate"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLER, Need.VERIFIER})
+
+    samples: int = Field(4, ge=1, le=1_000_000)
+    """Final turns behind each value."""
+
+    def rules(self, terms: Terms) -> Rules:
+        """With how turns are sampled."""
+        return replace(super().rules(terms), **drawn(terms.config, self.samples))
+
+    def ask(self, game: Game, masks: NDArray[np.int64], desk: Desk) -> Asked:
+        """See `ask`."""
+        return ask(game, masks, desk.tokenizer, desk.config.sample)
+
+    def values(self, asked: Sequence[Asked], desk: Desk) -> Iterator[list[Row] | str]:
+        """See `evaluate`."""
+
+        def right(answer: str, game: Game) -> bool:
+            references = desk.logs[game.trajectory_id].task.references
+            return bool(answer) and desk.verifier.verify(answer, references).success
+
+        return by_game(asked, evaluate(asked, desk.engine, desk.config.sample, right, desk.done))
 
 
 def ask(game: Game, masks: NDArray[np.int64], tokenizer: Any, decoding: SampleConfig) -> Asked:
@@ -55,7 +74,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of `coalitions`, all games of the batch sampled together."""
-    places = {(one.game.game_id, ids): one.game for one in asked for ids in one.prompts}
+    places = {(one.game.game_id, ids): one.game for one in asked for ids in one.requests}
     requests = [
         SampleRequest(
             ids,
@@ -84,7 +103,7 @@ def evaluate(
             truncated=one.cut_share > 0,
         )
         for one in asked
-        for mask, ids in zip(one.masks, one.prompts, strict=True)
+        for mask, ids in zip(one.masks, one.requests, strict=True)
     ]
 
 

@@ -199,7 +199,7 @@ def test_what_cannot_be_broken_up_is_refused_with_its_name_and_its_place():
 
 def test_a_game_with_such_a_text_is_refused_alone():
     def game(text: str) -> Game:
-        rules = Rules(likelihood.NAME, scorer="", answerer="player", cue="answer:", window=1000)
+        rules = Rules("likelihood", scorer="", answerer="player", cue="answer:", window=1000)
         view = (Shown(0, "user", "task", "user", "Why?", None), Shown(1, "assistant", "message", "bob", text, "bob"))
         return Game("g", "t", "q", ("bob",), rules, "rain", reader="amy", view=view)
 

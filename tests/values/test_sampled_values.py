@@ -15,7 +15,7 @@ from apportion.pipeline.games.game import Game, Rules, Shown
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.trajectory.task import Task
 from apportion.pipeline.values import regenerate, replay
-from apportion.pipeline.values.sampled import share_row, stderr
+from apportion.pipeline.values._sampled import share_row, stderr
 
 TOKENIZER = ByteTokenizer()
 RULES = Rules("regenerate", "s", "outcome", "placeholder", "answer:", 4000, k=3, seed=7)

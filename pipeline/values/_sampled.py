@@ -1,12 +1,20 @@
-"""Values that are success shares of samples: the row of `coalitions`, and how sure it is."""
+"""Values that are success shares of samples: how they are drawn, the row of `coalitions`, and how sure it is."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
 
+from apportion.pipeline.core.config import Config
 from apportion.pipeline.games.game import Game
+
+
+def drawn(config: Config, samples: int) -> dict[str, Any]:
+    """What `Rules` holds of the samples behind a value."""
+    decoding = config.sample.model_dump(include={"temperature", "top_p", "top_k", "max_tokens"})
+    return {"k": samples, "decoding": json.dumps(decoding, sort_keys=True), "seed": config.run.seed}
 
 
 def share_row(game: Game, kept: str, verdicts: Sequence[bool], **more: Any) -> dict[str, Any]:
