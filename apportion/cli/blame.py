@@ -23,14 +23,12 @@ _SILENT = (
 
 
 def say_how(plan: FailurePlan) -> None:
-    """How imported logs are looked at."""
-    from apportion.pipeline.localizers.learned import NAME as LEARNED
-
-    for kind in dict.fromkeys(shard.kind for shard in plan.shards if shard.imported):
-        how = kind
-        if kind == LEARNED and plan.config.failures.localizer != LEARNED:
+    """How failures are looked at, where that is not plain from the configuration."""
+    for shard in {shard.kind: shard for shard in plan.shards if shard.imported}.values():
+        how = shard.kind
+        if not plan.configured.by_name(shard.kind):
             how += ", which names a step only in logs like those that it learned from"
-            how += f" (--set failures.localizer={kind}: in all)"
+            how += f" (--set failures.localizer={shard.kind}: in all)"
         say(f"imported logs cannot be continued: nothing is repaired, first errors are found by {how}")
 
 

@@ -90,7 +90,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         for family in (
             Family("advantages", "advantage method", "advantages.method", ("needs", "advantages")),
             Family("importers", "log format", "import FORMAT", ("read",)),
-            Family("localizers", "localizer", "failures.localizer", ("judge",)),
+            Family("localizers", "localizer", "failures.localizer", ("judge",), "docs/evaluate.md"),
             Family("tasks", "task source", "tasks.source", ("tasks",)),
             Family("teams", "topology", "team.topology", ("name", "answerer", "play"), "examples/dyad.py"),
             Family("tools", "tool", "team.tools.NAME.kind", ("run",)),
@@ -108,8 +108,8 @@ def family(name: str) -> Family:
 
 
 def _plain(name: str) -> str:
-    """As a file is called: formats are also written with dashes."""
-    return name.replace("-", "_")
+    """As a file is called: formats are also written with dashes, floors with spaces."""
+    return name.replace("-", "_").replace(" ", "_")
 
 
 def _package(family: str) -> str:

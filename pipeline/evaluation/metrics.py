@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.localizers.base import Verdict
-from apportion.pipeline.trajectory.case import Case
+from apportion.pipeline.trajectory.case import Case, option_of
 
 Floats = NDArray[np.float64]
 
@@ -91,15 +91,6 @@ def right_answers(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> Floats:
         best = scores == scores.max()
         right.append(float(best[option_of(case)] / best.sum()))
     return np.array(right, dtype=float)
-
-
-def option_of(case: Case) -> int:
-    """The right one among the steps of a solution and, as the last option, that none is wrong."""
-    if case.sound:
-        return len(case.steps)
-    if case.label is None:
-        raise ValueError(f"case {case.case_id} has no label")
-    return [step.index for step in case.steps].index(case.label.step)
 
 
 def _clean(scores: Floats) -> Floats:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.repair.repair import SIBLING
+from apportion.pipeline.repair.alternatives import SIBLING
 from apportion.pipeline.trajectory.context import context_of
+from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.trajectory.render import Chat, chat
+from apportion.schemas import TABLES
 from apportion.schemas.failures import PREFERENCES
 
 CONTROL = "random"
@@ -77,6 +81,21 @@ def pairs(
         .unique("pair_id", keep="first", maintain_order=True)
         .sort(PREFERENCES.sort_by)
     )
+
+
+def pairs_of_shard(
+    repairs: Sequence[Mapping[str, Any]], logs: Sequence[Log], tasks: pa.Table, shard: str
+) -> pa.Table:
+    """The rows of `preferences` of a shard: every pair that its confirmed repairs make. Who uses them cleans and
+    splits them."""
+    if not repairs:
+        return PREFERENCES.from_rows([])
+    messages = TABLES["messages"].from_rows([dict(row) for log in logs for row in log.messages])
+    trajectories = pl.DataFrame([{"trajectory_id": log.trajectory_id, "task_id": log.task.task_id} for log in logs])
+    rows = TABLES["repairs"].from_rows([dict(row) for row in repairs])
+    made = pairs(frame(rows), frame(messages), trajectories, frame(tasks))
+    names = [f"x{digest([pair, shard])}" for pair in made["pair_id"]]  # the same pair may come from elsewhere too
+    return made.with_columns(pair_id=pl.Series(names, dtype=pl.String)).to_arrow()
 
 
 def fates(repairs: pl.DataFrame, *, least_gain: float = 0.0) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.registry import family
 from apportion.pipeline.teams.load import TOOLS, TOPOLOGIES, Nature, is_own, load_topology, nature_of
 from apportion.pipeline.verifiers import VERIFIERS
 
@@ -25,6 +26,11 @@ def own_code(config: Config) -> dict[str, str]:
         "tasks.source": tasks.source,
         "tasks.options": _arguments(tasks.options) if tasks.source else "",
     }
+    if family("localizers").is_own(config.failures.localizer):
+        named |= {
+            "failures.localizer": config.failures.localizer,
+            "failures.options": _arguments(config.failures.options),
+        }
     for name, tool in team.tools.items():
         if is_own(tool.kind, TOOLS):
             named |= {f"team.tools.{name}.kind": tool.kind, f"team.tools.{name}.options": _arguments(tool.options)}

@@ -16,6 +16,7 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.datasets.hygiene import with_split
+from apportion.pipeline.localizers.base import label
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
@@ -81,7 +82,7 @@ def _inputs(config: Config, store: Store, run: str, source: str, credited: str) 
     credits = store.read("credits", run, credited).filter(pc.field("player_kind") == "agent")
     shares = store.read("message_credits", run, credited)
     aside = store.read("rejects", run, credited, columns=["file"])["file"].to_pylist()
-    failed = f"failures-{config.failures.localizer}-{source}"
+    failed = f"failures-{label(config.failures.localizer)}-{source}"
     return Inputs(
         trajectories=frame(store.read("trajectories", run, source).filter(pc.field("outcome").is_valid())),
         messages=frame(store.read("messages", run, source)),

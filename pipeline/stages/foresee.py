@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apportion.pipeline.games.game import Game
-from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.continuation import logs_of
 from apportion.pipeline.play.play import first_prompts
+from apportion.pipeline.repair.alternatives import SIBLING
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan, failures_of, wanted_of
 from apportion.pipeline.stages.credit import AnnotatePlan, Shard, ask_all, games_of
 from apportion.pipeline.stages.sample import SamplePlan
+from apportion.pipeline.trajectory.case import case_of
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values import likelihood, recount, regenerate, replay
 
@@ -148,19 +149,11 @@ def failure_notes(plan: FailurePlan, tokenizer: Any) -> list[str]:
         beyond = 0 if limit is None else len(failures_of(plan, source).logs) - limit
         reasons += [f"beyond failures.limit = {limit}"] * beyond
     for shard in plan.pending:
-        if shard.kind == value_drop.NAME:
-            logs = wanted_of(plan, shard, failures_of(plan, shard.source))
-            reasons += _unreadable(plan, logs, tokenizer)
+        if shard.kind != SIBLING and plan.loads(shard):
+            method, means = plan.method(shard), plan.configured.means()
+            cases = [case_of(log) for log in wanted_of(plan, shard, failures_of(plan, shard.source))]
+            reasons += [why for case in cases if (why := method.obstacle(case, tokenizer, means)) is not None]
     return [f"not looked at: {count} x {reason}" for reason, count in summed(reasons)]
-
-
-def _unreadable(plan: FailurePlan, logs: Sequence[Log], tokenizer: Any) -> Iterable[str]:
-    cue, window = plan.config.annotate.cue, plan.config.model.max_model_len
-    for log in logs:
-        try:
-            value_drop.requests(log, tokenizer, cue, window)
-        except ValueError as error:
-            yield str(error)
 
 
 def summed(reasons: Iterable[str]) -> list[tuple[str, int]]:

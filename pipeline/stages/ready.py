@@ -14,7 +14,6 @@ from apportion.pipeline.core.dry_run import is_dry
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines import running
 from apportion.pipeline.engines.checkpoints import PROVENANCE, resolve_model
-from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.play import first_prompts
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan
@@ -62,13 +61,12 @@ def to_annotate(config: Config, run: str, credit: AnnotatePlan, blame: FailurePl
     """Raise UserError where the pending shards need a model, a team or a verifier that is not to be had."""
     Store(config.store_root).refuse_held(run)
     values = {shard.rules.value for shard in credit.pending}
-    kinds = {shard.kind for shard in blame.pending} if blame else set()
     continued = replay.NAME in values or (blame is not None and any(not shard.imported for shard in blame.pending))
     if continued and config.team.agents:
         _team(config)
     if continued or values & {recount.NAME, regenerate.NAME}:
         _verifier(config)
-    if continued or values & {likelihood.NAME, regenerate.NAME} or value_drop.NAME in kinds:
+    if continued or values & {likelihood.NAME, regenerate.NAME} or (blame is not None and blame.asks_scorer):
         to_speak(config)
 
 

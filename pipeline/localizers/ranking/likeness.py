@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.pipeline.localizers.blamable import is_place
+from apportion.pipeline.trajectory.blamable import is_place
 from apportion.pipeline.trajectory.case import Case, Step
 from apportion.pipeline.trajectory.people import is_person, name_words
 

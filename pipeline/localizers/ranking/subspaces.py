@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.pipeline.localizers.ranker import Options, Ranker, fit
+from apportion.pipeline.localizers.ranking.ranker import Options, Ranker, fit
 
 MEMBERS = 30
 SHARE = 0.25

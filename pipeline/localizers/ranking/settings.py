@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.evaluation.folds import folds_by_question
-from apportion.pipeline.localizers import ranker
-from apportion.pipeline.localizers.ranker import Options, Ranker
+from apportion.pipeline.localizers.ranking import ranker
+from apportion.pipeline.localizers.ranking.ranker import Options, Ranker
 from apportion.pipeline.trajectory.case import Case
 
 Floats = NDArray[np.float64]
@@ -37,7 +37,7 @@ SETTINGS = tuple(Setting(l2, share) for share in ("all", "partly") for l2 in (30
 
 
 @dataclass(frozen=True)
-class Choice:
+class Chosen:
     """A fitted ranker: how it was set, and the kinds of log that it has weights for."""
 
     setting: Setting
@@ -54,14 +54,14 @@ def fit(
     x: Sequence[Floats],
     chosen: Sequence[int | None],
     settings: Sequence[Setting] = SETTINGS,
-) -> tuple[Choice, list[Floats]]:
+) -> tuple[Chosen, list[Floats]]:
     """The ranker of the best setting, and for each training case log p by a ranker that has not seen its question.
 
     `x` of shape (options, columns) a case; `chosen` the labelled option's place. Cost: settings x folds fits.
     """
     sources = tuple(sorted({case.source for case in cases}))
     if len(sources) < 2:  # nothing to share
-        settings = [one for one in settings if one.share == "all"] or settings
+        settings = [setting for setting in settings if setting.share == "all"] or settings
     if len({case.question_id for case in cases}) < 2:
         only = _fit(cases, x, chosen, settings[0], sources)
         return only, [only.log_p(case, rows) for case, rows in zip(cases, x, strict=True)]
@@ -73,12 +73,12 @@ def fit(
 
 def _fit(
     cases: Sequence[Case], x: Sequence[Floats], chosen: Sequence[int | None], setting: Setting, sources: tuple[str, ...]
-) -> Choice:
+) -> Chosen:
     options = [
         Options(_widened(rows, case.source, setting, sources), place)
         for case, rows, place in zip(cases, x, chosen, strict=True)
     ]
-    return Choice(setting, sources, ranker.fit(options, setting.l2))
+    return Chosen(setting, sources, ranker.fit(options, setting.l2))
 
 
 def _out_of_fold(
@@ -89,7 +89,7 @@ def _out_of_fold(
     sources: tuple[str, ...],
     folds: Sequence[int],
 ) -> list[Floats]:
-    fitted: Mapping[int, Choice] = {
+    fitted: Mapping[int, Chosen] = {
         fold: _fit(*_without(fold, folds, cases, x, chosen), setting, sources) for fold in set(folds)
     }
     return [fitted[fold].log_p(case, rows) for fold, case, rows in zip(folds, cases, x, strict=True)]

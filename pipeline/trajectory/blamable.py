@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.pipeline.localizers.base import Verdict
 from apportion.pipeline.trajectory.case import Case, Step
 from apportion.pipeline.trajectory.people import is_person, name_words
 
@@ -31,7 +30,7 @@ def is_place(step: Step) -> bool:
 
 
 def blamable(case: Case) -> NDArray[np.bool_]:
-    """Which steps may be named, shape (steps,)."""
+    """Which steps of a log of others may be named, shape (steps,)."""
     able = np.array(
         [step.role != "user" and not is_person(step.agent) and not is_place(step) for step in case.steps], dtype=bool
     )
@@ -39,9 +38,10 @@ def blamable(case: Case) -> NDArray[np.bool_]:
     return others if others.any() else able
 
 
-def of_agents(case: Case, verdict: Verdict) -> Verdict:
-    """The verdict without the steps, and without the speakers, that cannot be to blame: minus infinity."""
-    able = blamable(case)
-    speakers = {step.agent for step, may in zip(case.steps, able, strict=True) if may}
-    agents = {name: score if name in speakers else -np.inf for name, score in verdict.agents.items()}
-    return Verdict(np.where(able, verdict.steps, -np.inf), agents, verdict.none, verdict.unlikeness)
+
+def may_be_blamed(case: Case) -> NDArray[np.bool_]:
+    """Which steps may be named, shape (steps,). In a run of our own every turn is an agent's, whatever its name."""
+    if case.log is None or case.log.trajectory["origin"] == "imported":
+        return blamable(case)
+    turns = set(case.log.turns)
+    return np.array([place in turns for place in case.places], dtype=bool)

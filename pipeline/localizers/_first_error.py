@@ -6,11 +6,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from apportion.pipeline.core.intervals import wilson
+from apportion.pipeline.localizers.base import Verdict, by_step
+from apportion.pipeline.trajectory.blamable import may_be_blamed
+from apportion.pipeline.trajectory.case import Case
 
 VERSION = 2
 """Goes up when the same values give another first error, so that what stands by the older rule is made anew."""
-Z = 1.959963984540054
-"""Standard errors of a 95 % interval."""
+NO_FALL = "the value falls nowhere beyond the margin"
 
 
 @dataclass(frozen=True)
@@ -21,11 +28,34 @@ class FirstError:
     fall: float
 
 
+def at_first_error(
+    case: Case, error: FirstError | None, values: Sequence[float | None], none: float = -np.inf, **more: Any
+) -> Verdict:
+    """The verdict of values on prefixes: the first error before all else, then turns by the fall of the value there.
+
+    `values`: V(h_0), ..., V(h_T) of the turns of the case's log. What may not be blamed, and what is no turn, has
+    minus infinity.
+    """
+    assert case.log is not None
+    falls = {
+        turn: -np.inf if before is None or after is None else before - after
+        for turn, (before, after) in zip(case.log.turns, pairwise(values), strict=True)
+    }
+    if error is not None:
+        falls[case.log.turns[error.turn]] = 1.0 + error.fall  # above any other fall
+    able = may_be_blamed(case)
+    scores = [falls.get(place, -np.inf) if may else -np.inf for place, may in zip(case.places, able, strict=True)]
+    confidence, reason = (error.fall, None) if error is not None else (None, NO_FALL)
+    return by_step(
+        case, np.array(scores, dtype=float), none=none, values=values, confidence=confidence, reason=reason, **more
+    )
+
+
 def first_fall(values: Sequence[float], margin: float, able: Sequence[bool] | None = None) -> FirstError | None:
     """The first turn t with V(h_t) < V(h_{t-1}) - margin, for values without sampling error.
 
     `values`: V(h_0), ..., V(h_T), one more than there are turns. `able`: which turns may be named; all by default.
-    Status: source (methods, section 4).
+    Status: source (process rewards).
     """
     for turn, (before, after) in enumerate(pairwise(values)):
         if after < before - margin and (able is None or able[turn]):
@@ -64,14 +94,6 @@ def change_point(successes: Sequence[int], k: Sequence[int], margin: float) -> F
     if wilson(won, of)[0] <= margin:
         return None
     return FirstError(turn, won / of - (lost / among if among else 0.0))
-
-
-def wilson(won: int, of: int, z: float = Z) -> tuple[float, float]:
-    """Wilson's interval of a share."""
-    share = won / of
-    centre = (share + z * z / (2 * of)) / (1 + z * z / of)
-    half = z / (1 + z * z / of) * math.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _log_evidence(won: int, of: int) -> float:

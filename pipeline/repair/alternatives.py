@@ -2,16 +2,19 @@
 
 An alternative is selected because a continuation of it succeeded, which biases its success share upward (the winner's
 curse). What is stored as its worth comes from fresh continuations alone, and the recorded message gets as many.
-Status: source (methods, section 4); the number of winners that are confirmed is ours.
+Status: source (doubly sampled repairs); the number of winners that are confirmed is ours.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from apportion.pipeline.localizers.base import Continue
 from apportion.pipeline.play.play import Played, Rollout
+from apportion.pipeline.repair.located import Located
 from apportion.pipeline.trajectory.log import Log, branch
 
 SIBLING = "sibling"
@@ -85,6 +88,38 @@ def alternatives(log: Log, step: int, proposal: str, played: Iterable[tuple[Play
             source=one.rollout.trajectory_id if success and not first.selection_successes else first.source,
         )
     return list(found.values())
+
+
+def proposed(located: Sequence[Located], play: Continue, proposal: str, number: int, seed: int) -> list[Alternative]:
+    """`number` alternatives at every located step, each continued to the end; the localizer's own rewrites count."""
+    if not number:
+        return []
+    asked: list[list[Rollout]] = [
+        [branch(one.log, one.step, f"alternative {proposal}", n, seed) for n in range(len(one.rewrites), number)]
+        if one.step is not None
+        else []
+        for one in located
+    ]
+    judged: Iterator[tuple[Played, bool | None]] = iter(())
+    if any(asked):
+        judged = iter(play("alternatives", [rollout for some in asked for rollout in some]))
+    found: list[Alternative] = []
+    for one, some in zip(located, asked, strict=True):
+        if one.step is not None:
+            found += alternatives(one.log, one.step, proposal, [*one.rewrites, *(next(judged) for _ in some)])
+    return found
+
+
+def settled(found: Sequence[Alternative], play: Continue, kind: str, k: int, seed: int) -> list[Alternative]:
+    """`found`, the winners among them with `k` confirmations and baselines each."""
+    grouped: dict[str, list[Alternative]] = defaultdict(list)
+    for one in found:
+        grouped[one.log.trajectory_id].append(one)
+    selected = [one for some in grouped.values() for one in winners(some)]
+    asked = confirmations(selected, k, seed, kind)
+    verdicts = (success for _, success in play(f"confirmations ({kind})", asked)) if asked else iter(())
+    done = {(one.log.trajectory_id, one.number): one for one in confirmed(selected, k, verdicts)}
+    return [done.get((one.log.trajectory_id, one.number), one) for one in found]
 
 
 def siblings(failure: Log, others: Sequence[Log]) -> Alternative | None:
