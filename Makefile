@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # A GPU machine takes the CUDA build of vLLM, any other the CPU build.
 KIND   ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
-OURS   := README.md apportion benchmarks docs examples flows pipeline requirements schemas tests
+OURS   := README.md apportion docs examples flows pipeline requirements research schemas tests
 export PYTHON
 
 .PHONY: demo test lint setup lock clean

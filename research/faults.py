@@ -1,10 +1,10 @@
 """Is a planted error found? The step and the agent of injected faults, on tasks that the localizer never saw.
 
     .venv/bin/apportion inject --run RUN
-    .venv/bin/python benchmarks/faults.py --run RUN [--run RUN ...] [--data data] [--weights FILE] [--no-model]
+    .venv/bin/python -m research.faults --run RUN [--run RUN ...] [--data data] [--weights FILE] [--no-model]
 
 Cases are the continuations of planted faults (`apportion inject`) in which the team then failed. They are split by
-question into folds; its ranker (`localizers.own`) is fitted on all folds but one and judges that one, so every
+question into folds; its ranker (`planted_ranker`) is fitted on all folds but one and judges that one, so every
 case is judged by weights that never saw its question. `--no-model` leaves out the signals that ask the model. Printed,
 for all signals, for each family alone and for all without it, and for rules without training: the share of cases whose
 step, and whose agent, is named, with 95 % bootstrap intervals over questions; and the same by kind of fault.
@@ -21,7 +21,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from intervals import interval
 from rich.console import Console
 from rich.table import Table
 
@@ -34,12 +33,13 @@ from apportion.pipeline.engines import running
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
 from apportion.pipeline.faults.faults import case_of_fault
 from apportion.pipeline.localizers.base import Verdict
-from apportion.pipeline.localizers.own import COLUMNS, FAMILIES, Floats, Ranked, measure, turns_of
 from apportion.pipeline.play.continuation import logs_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.inject import PREFIX
 from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.log import Log
+from research.intervals import interval
+from research.planted_ranker import COLUMNS, FAMILIES, Floats, Ranked, measure, turns_of
 
 console = Console(width=130)
 

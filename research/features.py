@@ -22,15 +22,15 @@ from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.engines.base import Engine, Progress, Score, ScoreRequest
+from apportion.pipeline.engines.base import Engine, Progress
 from apportion.pipeline.localizers.signals.base import Signal
-from apportion.pipeline.localizers.signals.window import BUDGET, View, view_of
 from apportion.pipeline.trajectory.case import Case
+from research.signals.scored import ScoredSignal
+from research.signals.window import BUDGET, view_of
 
 Floats = NDArray[np.float64]
 BATCH = 8
 """Cases that a scorer is asked about at a time: what has been filed when it is stopped is not lost."""
-_NO_VIEW = View((), (), 0.0, 0)
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Features:
     `cache` is a folder for the Parquet files; without one the numbers last as long as the object.
     """
 
-    signals: tuple[Signal, ...]
+    signals: tuple[Signal | ScoredSignal, ...]
     engine: Callable[[], Engine] | None = None
     fingerprint: str = ""
     cache: Path | None = None
@@ -58,7 +58,17 @@ class Features:
     @property
     def needs_model(self) -> bool:
         """Whether any signal asks a scorer."""
-        return any(signal.needs_model for signal in self.signals)
+        return any(isinstance(signal, ScoredSignal) for signal in self.signals)
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Of the signals."""
+        return {signal.name: signal.version for signal in self.signals}
+
+    @property
+    def scorer(self) -> str | None:
+        """Fingerprint of the model that signals ask."""
+        return self.fingerprint if self.needs_model else None
 
     def of(self, cases: Sequence[Case]) -> list[Floats]:
         """One array (steps, columns) a case, in order.
@@ -72,7 +82,7 @@ class Features:
             for key, case in zip(keys, cases, strict=True)
         }
         new = [(key, case, signals) for key, (case, signals) in missing.items() if signals]
-        size = BATCH if any(signal.needs_model for _, _, signals in new for signal in signals) else len(new)
+        size = BATCH if any(_scored(signals) for _, _, signals in new) else len(new)
         for start in range(0, len(new), max(1, size)):
             self._compute(new[start : start + size])
         return [np.concatenate([known[signal.name][key] for signal in self.signals], axis=1) for key in keys]
@@ -85,49 +95,55 @@ class Features:
         views = [view_of(case, tokenizer) for case in cases]
         return sum(view.share_cut * view.tokens for view in views) / max(1, sum(view.tokens for view in views))
 
-    def _filed(self, signal: Signal) -> dict[str, Floats]:
+    def _filed(self, signal: Signal | ScoredSignal) -> dict[str, Floats]:
         """What is known of a signal, by case; the file is read once."""
         if signal.name not in self._known:
             file = self._file(signal)
             self._known[signal.name] = _read(file, signal.columns) if file and file.exists() else {}
         return self._known[signal.name]
 
-    def _file(self, signal: Signal) -> Path | None:
+    def _file(self, signal: Signal | ScoredSignal) -> Path | None:
         if self.cache is None:
             return None
-        asks = [self.fingerprint, BUDGET] if signal.needs_model else []
+        asks = [self.fingerprint, BUDGET] if isinstance(signal, ScoredSignal) else []
         return self.cache / f"{signal.name}-{digest([signal.version, list(signal.columns), *asks])}.parquet"
 
-    def _compute(self, wanted: Sequence[tuple[str, Case, Sequence[Signal]]]) -> None:
+    def _compute(self, wanted: Sequence[tuple[str, Case, Sequence[Signal | ScoredSignal]]]) -> None:
         """Compute and file the named signals of some cases."""
         for _, case, signals in wanted:
-            if case.reference is None and any(signal.needs_reference for signal in signals):
+            if case.reference is None and any(signal.needs_reference for signal in _scored(signals)):
                 raise UserError(f"case {case.case_id} has no reference answer: use the weights made without one")
-        views = [_NO_VIEW] * len(wanted)
-        asked: list[list[list[ScoreRequest]]] = [[[] for _ in signals] for _, _, signals in wanted]
-        scores: list[Score] = []
-        if any(signal.needs_model for _, _, signals in wanted for signal in signals):
-            if self.engine is None:
-                raise UserError("these signals ask a scorer: give a model, or use the weights made without one")
-            engine = self.engine()
-            views = [view_of(case, engine.tokenizer) for _, case, _ in wanted]
-            asked = [
-                [signal.ask(case, view, engine.tokenizer) for signal in signals]
-                for (_, case, signals), view in zip(wanted, views, strict=True)
-            ]
-            requests = [one for some in asked for few in some for one in few]
-            scores = engine.score(requests, self.progress)
-            self.computed += sum(
-                score.prompt_tokens - score.cached_tokens for score in dict(zip(requests, scores, strict=True)).values()
-            )
-        left = iter(scores)
-        for (key, case, signals), view, some in zip(wanted, views, asked, strict=True):
-            for signal, few in zip(signals, some, strict=True):
-                self._known[signal.name][key] = signal.read(case, view, [next(left) for _ in few])
+        for key, case, signals in wanted:
+            for signal in signals:
+                if isinstance(signal, Signal):
+                    self._known[signal.name][key] = signal.read(case)
+        asked = [(key, case, signal) for key, case, signals in wanted for signal in _scored(signals)]
+        if asked:
+            self._score(asked)
         for signal in self.signals:
             file = self._file(signal)
             if file and any(signal in signals for _, _, signals in wanted):
                 _write(file, signal.columns, self._known[signal.name])
+
+    def _score(self, asked: Sequence[tuple[str, Case, ScoredSignal]]) -> None:
+        """Ask the scorer, everything at once: it computes equal requests and shared prefixes once."""
+        if self.engine is None:
+            raise UserError("these signals ask a scorer: give a model, or use the weights made without one")
+        engine = self.engine()
+        views = {key: view_of(case, engine.tokenizer) for key, case, _ in asked}
+        requests = [signal.ask(case, views[key], engine.tokenizer) for key, case, signal in asked]
+        flat = [request for some in requests for request in some]
+        scores = engine.score(flat, self.progress)
+        self.computed += sum(
+            score.prompt_tokens - score.cached_tokens for score in dict(zip(flat, scores, strict=True)).values()
+        )
+        left = iter(scores)
+        for (key, case, signal), some in zip(asked, requests, strict=True):
+            self._known[signal.name][key] = signal.read(case, views[key], [next(left) for _ in some])
+
+
+def _scored(signals: Sequence[Signal | ScoredSignal]) -> list[ScoredSignal]:
+    return [signal for signal in signals if isinstance(signal, ScoredSignal)]
 
 
 def _key(case: Case) -> str:

@@ -1,6 +1,6 @@
 """A judging model on logs with labels: is the annotated step, and agent, its first choice?
 
-    .venv/bin/python benchmarks/judge.py --run RUN [--run RUN ...] [--window 1024] [--limit 100]
+    .venv/bin/python -m research.judge --run RUN [--run RUN ...] [--window 1024] [--limit 100]
 
 RUN is imported (`apportion import who-and-when FOLDER`, `apportion import process-bench FILE`). Printed for each source
 of logs: labelled cases, the share whose step and whose agent is named, the same for a choice at random, and where there
@@ -15,19 +15,18 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from intervals import interval
 from rich.console import Console
 from rich.table import Table
 
-from apportion.cli.progress import Bars
 from apportion.pipeline.core.config import load_config
 from apportion.pipeline.core.libraries import hush
-from apportion.pipeline.core.progress import watched, watcher
 from apportion.pipeline.engines import running
-from apportion.pipeline.localizers.judge import GenerativeJudge
+from apportion.pipeline.localizers.base import Means
+from apportion.pipeline.localizers.generative_judge import GenerativeJudge
 from apportion.pipeline.play.continuation import logs_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.trajectory.case import Case, case_of
+from research.intervals import interval
 
 
 def main(
@@ -50,11 +49,8 @@ def main(
     engine = running.engine_for(config.model, config.data_root)
     shown = Table("source", "labelled", "step", "at random", "agent", "at random", "sound left alone", "F1")
     for source, some in sorted(cases.items()):
-        asks = sum(len(case.steps) + any(c.sound for c in some) for case in some)
-        with Bars() as bars, watched(bars):
-            done = watcher().start(f"judging {source}", asks)
-            judge = GenerativeJudge(lambda: engine, any(case.sound for case in some), window, done)
-            verdicts = judge.judge(some)
+        means = Means(lambda: engine, sound=any(case.sound for case in some))
+        verdicts = GenerativeJudge(window=window).judge(some, means)
         rows, alone = [], []
         for case, verdict in zip(some, verdicts, strict=True):
             named = verdict.first_wrong

@@ -1,6 +1,6 @@
 """How often does `learned` hold its tongue, and what is it worth where it speaks? On its own corpus and outside of it.
 
-    .venv/bin/python benchmarks/likeness.py WHO_AND_WHEN [--solutions PROCESS_BENCH] [--retail LOGS LABELS]
+    .venv/bin/python -m research.likeness WHO_AND_WHEN [--solutions PROCESS_BENCH] [--retail LOGS LABELS]
         [--run RUN ... --data data]
 
 The corpus by ten folds: edge and weights from nine, figures on the tenth. Each half of it, left out and held to the
@@ -27,19 +27,16 @@ from rich.table import Table
 from apportion.pipeline.core.config import load_config
 from apportion.pipeline.core.libraries import hush
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question, unlabelled
+from apportion.pipeline.evaluation.labelled import read
 from apportion.pipeline.evaluation.metrics import FIGURES, marks
-from apportion.pipeline.localizers.base import Localizer, Verdict
-from apportion.pipeline.localizers.floors import ConstantStep, Speaker, Uniform, labelled_place
-from apportion.pipeline.localizers.learned import shipped
-from apportion.pipeline.localizers.outline import StructureRanker
+from apportion.pipeline.localizers.base import TEXT_ONLY, Localizer, Verdict, make
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.evaluate import read
-from apportion.pipeline.trajectory.case import Case, Label, case_of
+from apportion.pipeline.trajectory.case import Case, Label, case_of, labelled_place
 
 STEP = FIGURES.index("step")
-FLOORS: tuple[Localizer, ...] = (
-    Uniform(), ConstantStep("start"), Speaker("first"), Speaker("last"), StructureRanker(),
-)  # fmt: skip
+FLOORS = {
+    name: make(name) for name in ("random", "constant_step_from_start", "first_speaker", "last_speaker", "structure")
+}
 
 
 def main(
@@ -53,17 +50,22 @@ def main(
     hush(data)
     corpus = list(read("who-and-when", who_and_when).cases)
     kinds = sorted({case.source for case in corpus})
-    learned = shipped()
-    names = [one.name for one in FLOORS]
-    shown = Table("logs", "n", "unlike", "labelled", *names, "learned", "where it speaks")
+    learned = make("learned")
+    shown = Table("logs", "n", "unlike", "labelled", *FLOORS, "learned", "where it speaks")
     folds = folds_by_question(corpus)
-    by_folds = [cross_validate(one, corpus, folds) for one in (*FLOORS, learned)]
+    by_folds = [cross_validate(one, corpus, folds, TEXT_ONLY) for one in (*FLOORS.values(), learned)]
     for kind in kinds:
         inside = [i for i, case in enumerate(corpus) if case.source == kind]
         add(shown, f"{kind}, by folds", [corpus[i] for i in inside], [[all_[i] for i in inside] for all_ in by_folds])
     for kind in kinds:
         rest = [case for case in corpus if case.source != kind]
-        judged([case for case in corpus if case.source == kind], f"{kind}, left out", shown, learned.fit(rest), rest)
+        judged(
+            [case for case in corpus if case.source == kind],
+            f"{kind}, left out",
+            shown,
+            learned.fit(rest, TEXT_ONLY),
+            rest,
+        )
     if solutions:
         wrong = [case for case in read("process-bench", solutions).cases if case.label is not None]
         judged(wrong, "ProcessBench, wrong", shown, learned, corpus)
@@ -77,7 +79,8 @@ def main(
 def judged(cases: Sequence[Case], name: str, shown: Table, learned: Localizer, corpus: Sequence[Case]) -> None:
     """A row on logs outside the corpus."""
     asked = [unlabelled(case) for case in cases]
-    add(shown, name, cases, [one.judge(asked) for one in (*(floor.fit(corpus) for floor in FLOORS), learned)])
+    fitted = [floor.fit(corpus, TEXT_ONLY) for floor in FLOORS.values()]
+    add(shown, name, cases, [one.judge(asked, TEXT_ONLY) for one in (*fitted, learned)])
 
 
 def add(shown: Table, name: str, cases: Sequence[Case], verdicts: Sequence[Sequence[Verdict]]) -> None:

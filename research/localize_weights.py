@@ -1,6 +1,6 @@
-"""Train the weights that `pipeline.localize.learned` ships, on labelled Who&When logs, and cross-validate them.
+"""Train the weights that the localizer `learned` ships, on labelled Who&When logs, and cross-validate them.
 
-    python benchmarks/localize_weights.py PATH [--seeds 3] [--dry-run] [--scorer CACHE [--without-reference]]
+    python -m research.localize_weights PATH [--seeds 3] [--dry-run] [--scorer CACHE]
 
 Prints, for the outline alone and for the learned localizer, the figures over repeated folds by question, and the paired
 differences of the reciprocal ranks; then writes the weights of all logs with these figures, those of ten folds for the
@@ -15,63 +15,83 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pipeline.config import Config
-from pipeline.ids import digest
-from pipeline.localize.base import Localizer, Verdict
-from pipeline.localize.case import Case
-from pipeline.localize.features import Features
-from pipeline.localize.folds import by_fold, cross_validate, folds_by_question
-from pipeline.localize.learned import WEIGHTS, Learned, options_of
-from pipeline.localize.metrics import FIGURES, marks, paired
-from pipeline.localize.outline import StructureRanker
-from pipeline.localize.signals import SCORED, TEXT
-from pipeline.localize.signals.base import Signal
-from pipeline.localize.structure import Speakers
-from pipeline.models import fingerprint, resolve_dtype, resolve_model
-from pipeline.quiet import hush
+from pydantic import PrivateAttr
 
-from pipeline.stages.common import engine_for
-from pipeline.stages.evaluate import read
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.ids import digest
+from apportion.pipeline.core.libraries import hush
+from apportion.pipeline.engines import running
+from apportion.pipeline.engines.checkpoints import fingerprint, resolve_dtype, resolve_model
+from apportion.pipeline.evaluation.folds import by_fold, cross_validate, folds_by_question
+from apportion.pipeline.evaluation.labelled import read
+from apportion.pipeline.evaluation.metrics import FIGURES, marks, paired
+from apportion.pipeline.localizers.base import TEXT_ONLY, Localizer, Means, Verdict, fitted
+from apportion.pipeline.localizers.learned import WEIGHTS
+from apportion.pipeline.localizers.ranking.columns import Speakers
+from apportion.pipeline.localizers.ranking.step_ranker import StepRanker, options_of
+from apportion.pipeline.localizers.signals import TEXT
+from apportion.pipeline.localizers.signals.base import Signal
+from apportion.pipeline.localizers.structure import Structure
+from apportion.pipeline.trajectory.case import Case
+from research.features import Features
+from research.signals import SCORED
+from research.signals.scored import ScoredSignal
 
 Floats = NDArray[np.float64]
 ALL = "all"
 MRR = FIGURES.index("MRR")
 
 
-@dataclass(frozen=True)
-class StructureAnd(StructureRanker):
+class StructureAnd(Structure):
     """The outline's ranker with further signals of each step."""
 
-    features: Features = field(default_factory=lambda: Features(()))
+    _features: Features = PrivateAttr(default_factory=lambda: Features(()))
 
     def columns(self, case: Case, speakers: Speakers) -> Floats:
-        return np.concatenate([super().columns(case, speakers), self.features.of([case])[0]], axis=1)
+        return np.concatenate([super().columns(case, speakers), self._features.of([case])[0]], axis=1)
+
+
+class Ranked(Localizer):
+    """A ranker over steps on any signals."""
+
+    _ranker: StepRanker = PrivateAttr(default_factory=lambda: StepRanker(Features(())))
+
+    @property
+    def ranker(self) -> StepRanker:
+        return self._ranker
+
+    def fit(self, cases: Sequence[Case], means: Means = TEXT_ONLY) -> Ranked:
+        return fitted(self, _ranker=self._ranker.fit(cases))
+
+    def judge(self, cases: Sequence[Case], means: Means = TEXT_ONLY) -> list[Verdict]:
+        return self._ranker.judge(cases)
+
+
+def ranked(features: Features) -> Ranked:
+    """Not fitted yet."""
+    return fitted(Ranked(), _ranker=StepRanker(features))
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Of some learned localizers the one under which the labelled steps of inner folds are likeliest."""
+    """Of some rankers the one under which the labelled steps of inner folds are likeliest."""
 
-    among: Sequence[Learned]
-    name: str
+    among: Mapping[str, Ranked]
     chosen: list[str] = field(default_factory=list)
     """Names of those that were chosen, one a fit."""
 
-    def fit(self, cases: Sequence[Case]) -> Localizer:
-        best = max(self.among, key=lambda one: self._likelihood(one, cases))
-        self.chosen.append(best.name)
-        return best.fit(cases)
+    def fit(self, cases: Sequence[Case], means: Means) -> Localizer:
+        best = max(self.among, key=lambda name: self._likelihood(self.among[name].ranker, cases))
+        self.chosen.append(best)
+        return self.among[best].fit(cases)
 
-    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        raise ValueError("nothing has been chosen yet")
-
-    def _likelihood(self, one: Learned, cases: Sequence[Case]) -> float:
+    def _likelihood(self, one: StepRanker, cases: Sequence[Case]) -> float:
         options = [options_of(case, x) for case, x in zip(cases, one.features.of(cases), strict=True)]
         at = {case.case_id: options[i] for i, case in enumerate(cases)}
 
@@ -94,8 +114,8 @@ def main() -> None:
     hush(Config().data_root)
     cases = read("who-and-when", args.path).cases
     features = Features(TEXT, cache=args.scorer)
-    learned = Learned(features)
-    rows: list[Localizer] = [StructureRanker(), learned]
+    learned = ranked(features)
+    rows: dict[str, Localizer | Chosen] = {"structure": Structure(), "learned": learned}
     if args.scorer:
         features = _scored(args.scorer, args.without_reference)
         start = time.monotonic()
@@ -103,16 +123,16 @@ def main() -> None:
         if features.computed:
             seconds, cut = time.monotonic() - start, features.cut_share(cases)
             print(f"scored {features.computed:,} tokens in {seconds:.0f} s; {cut:.0%} of the text is cut")
-        rows += _with_scorer(features)
+        rows |= _with_scorer(features)
     sources = np.array([case.source for case in cases])
     figures: dict[str, dict[str, float]] = {}
     ranks = {}
-    for localizer in rows:
+    for row, localizer in rows.items():
         table = repeated(localizer, cases, args.seeds)
-        ranks[localizer.name] = table[:, MRR]
+        ranks[row] = table[:, MRR]
         for kind in (*sorted(set(sources)), ALL):
             mean = table[(sources == kind) | (kind == ALL)].mean(0)
-            print(f"{localizer.name:26s} {kind:20s}", *(f"{n} {v:.3f}" for n, v in zip(FIGURES, mean, strict=True)))
+            print(f"{row:26s} {kind:20s}", *(f"{n} {v:.3f}" for n, v in zip(FIGURES, mean, strict=True)))
             if localizer is learned:
                 figures[kind] = {name: round(float(v), 4) for name, v in zip(FIGURES, mean, strict=True)}
         if isinstance(localizer, Chosen):
@@ -120,12 +140,12 @@ def main() -> None:
     for line in differences(ranks, sources):
         print(line)
     if not args.dry_run and not args.scorer:
-        done = learned.fit(cases).with_folds(cases, folds_by_question(cases))
+        done = learned.fit(cases).ranker.with_folds(cases, folds_by_question(cases))
         replace(done, figures=figures).save(WEIGHTS)
         print(f"wrote {WEIGHTS}")
 
 
-def repeated(localizer: Localizer, cases: Sequence[Case], seeds: int) -> Floats:
+def repeated(localizer: Localizer | Chosen, cases: Sequence[Case], seeds: int) -> Floats:
     """The figures of every case, mean over `seeds` draws of ten folds: shape (cases, figures)."""
     draws = (folds_by_question(cases, seed=seed) for seed in range(seeds))
     return np.asarray(np.mean([marks(cases, cross_validate(localizer, cases, folds)) for folds in draws], axis=0))
@@ -144,16 +164,18 @@ def differences(ranks: dict[str, Floats], sources: NDArray[np.str_]) -> Iterator
                 yield f"{what:46s} {kind:20s} {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
-def _with_scorer(scored: Features) -> list[Localizer]:
+def _with_scorer(scored: Features) -> dict[str, Localizer | Chosen]:
     """Rows with every signal of the scorer and with all of them, beside the outline and beside the text."""
-    asked = [signal for signal in scored.signals if signal.needs_model]
-    sets: dict[str, tuple[Signal, ...]] = {signal.name: (signal,) for signal in asked} | {ALL: tuple(asked)}
-    learned = [Learned(replace(scored, signals=(*TEXT, *few)), name=f"learned + {name}") for name, few in sets.items()]
-    structure = [
-        StructureAnd(name=f"structure + {name}", features=replace(scored, signals=few)) for name, few in sets.items()
-    ]
-    plain = Learned(replace(scored, signals=TEXT))
-    return [*structure, *learned, Chosen((plain, *learned), "learned + chosen inside")]
+    asked = [signal for signal in scored.signals if isinstance(signal, ScoredSignal)]
+    sets: dict[str, tuple[Signal | ScoredSignal, ...]] = {signal.name: (signal,) for signal in asked}
+    sets |= {ALL: tuple(asked)}
+    learned = {f"learned + {name}": ranked(replace(scored, signals=(*TEXT, *few))) for name, few in sets.items()}
+    structure = {
+        f"structure + {name}": fitted(StructureAnd(), _features=replace(scored, signals=few))
+        for name, few in sets.items()
+    }
+    plain = ranked(replace(scored, signals=TEXT))
+    return structure | learned | {"learned + chosen inside": Chosen({"learned": plain} | learned)}
 
 
 def _scored(cache: Path, without_reference: bool) -> Features:
@@ -163,7 +185,7 @@ def _scored(cache: Path, without_reference: bool) -> Features:
     weights, tokenizer = fingerprint(model)
     signals = (*TEXT, *(signal for signal in SCORED if not (without_reference and signal.needs_reference)))
     mark = digest([weights, tokenizer, resolve_dtype(config.model.dtype)])
-    return Features(signals, lambda: engine_for(config.model, config.data_root), mark, cache)
+    return Features(signals, lambda: running.engine_for(config.model, config.data_root), mark, cache)
 
 
 if __name__ == "__main__":

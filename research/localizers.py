@@ -1,6 +1,6 @@
 """Does a localizer find the step that matters? Alternatives at its step against alternatives at a random step.
 
-    .venv/bin/python benchmarks/localizers.py --run RUN [--run RUN ...] [--alternatives 4] [--others 2]
+    .venv/bin/python -m research.localizers --run RUN [--run RUN ...] [--alternatives 4] [--others 2]
 
 Takes the first errors that `apportion annotate` found in the failures of some runs, and locates the same failures by
 the localizers that need no continuations: value_drop, the ranker learned on public failures (`learned`) and the one on
@@ -23,19 +23,22 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from intervals import interval
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.libraries import hush
-from apportion.pipeline.localizers.own import Ranked
-from apportion.pipeline.localizers.own import measure as signals
+from apportion.pipeline.localizers._configured import Configured
+from apportion.pipeline.localizers.base import make
+from apportion.pipeline.repair.located import locate
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.trajectory.case import case_of
 from apportion.pipeline.trajectory.log import Log, branch
+from research.intervals import interval
+from research.planted_ranker import Ranked
+from research.planted_ranker import measure as signals
 
 FIRST = "(first step)"
 OURS = "proposal NOT IN ('sibling', 'random')"
@@ -92,7 +95,7 @@ def _quoted(runs: list[str]) -> str:
 def measure(config: Config, run: str, number: int, others: int, seed: int) -> dict[str, NDArray[np.float64]]:
     """By localizer: shares of turned outcomes, shape (3, failures): at the located step, the next and a random one."""
     from apportion.pipeline.play.continuation import Bench
-    from apportion.pipeline.stages.blame import by_reading, by_value, failures_of, plan
+    from apportion.pipeline.stages.blame import failures_of, plan
 
     told = Store(config.store_root).read("localizations", run).to_pylist()
     planned = plan(config, run)
@@ -104,9 +107,12 @@ def measure(config: Config, run: str, number: int, others: int, seed: int) -> di
         if row["first_error"] is not None:
             steps[row["localizer"]][row["trajectory_id"]] = row["first_error"]
     looked = [logs[name] for name in dict.fromkeys(row["trajectory_id"] for row in told)]
-    for one in (*by_value(config, looked, []), *by_reading(looked, everywhere=True)):
-        if one.step is not None:
-            steps[one.by][one.log.trajectory_id] = one.step
+    means = Configured(config).means()
+    for name in ("value_drop", "learned"):
+        method = make(name, config.failures.parameters(name))
+        for one in locate(looked, method, name, (), means, everywhere=True)[0]:
+            if one.step is not None:
+                steps[name][one.log.trajectory_id] = one.step
     steps["planted"] = {log.trajectory_id: by_planted(log) for log in looked}
     most = {(log.trajectory_id, turn): others for log in looked for turn in log.turns}
     for located in steps.values():

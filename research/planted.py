@@ -1,8 +1,8 @@
 """Planted truths: does the credit find the saboteur, the idler, the key holder and the duplicate?
 
-    .venv/bin/python benchmarks/planted.py [--games 400] [--masking drop] [--model smollm2] [--out FILE.json]
+    .venv/bin/python -m research.planted [--games 400] [--masking drop] [--model smollm2] [--out FILE.json]
 
-Plays games on templated two-hop text in which every agent's part is known (`pipeline/values/planted.py`) with
+Plays games on templated two-hop text in which every agent's part is known (`research/planted_games.py`) with
 the likelihood value on all coalitions of the real engine, and solves them exactly. Printed: the AUROC of the saboteur
 against the honest agents (by -phi) and of the content-free agent against them (by |phi|), the share of games in which
 the key holder ranks first, the share of duplicate pairs that 16 antithetic pairs of permutations could not tell apart,
@@ -32,7 +32,7 @@ from apportion.pipeline.engines.base import Engine
 from apportion.pipeline.games.game import Game, Rules
 from apportion.pipeline.games.prompts import chunks
 from apportion.pipeline.values import likelihood
-from apportion.pipeline.values.planted import Figure, Part, Planted, Solved, as_game, figures, generate
+from research.planted_games import Figure, Part, Planted, Solved, as_game, figures, generate
 
 
 def main(

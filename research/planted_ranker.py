@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines.base import Engine, ScoreRequest
 from apportion.pipeline.faults.faults import deed, entities, names_it
-from apportion.pipeline.localizers import value_drop
-from apportion.pipeline.localizers.base import Verdict
-from apportion.pipeline.localizers.ranker import Options, Ranker, fit
+from apportion.pipeline.localizers.base import TEXT_ONLY, Means, Verdict
+from apportion.pipeline.localizers.ranking.ranker import Options, Ranker, fit
+from apportion.pipeline.localizers.value_drop import prompts_of, values_of
 from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.context import context_of
 from apportion.pipeline.trajectory.log import Log
@@ -61,7 +61,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
 }
 COLUMNS = tuple(f"{family}.{name}" for family, names in FAMILIES.items() for name in names)
 _DEEDS = ("ask", "call", "report", "answer")
-SHIPPED = Path(__file__).with_name("own_weights.json")
+SHIPPED = Path(__file__).with_name("planted_ranker.json")
 
 
 def measure(
@@ -139,11 +139,11 @@ class Ranked:
     l2: float = 1.0
     name: str = "ranked"
 
-    def fit(self, cases: Sequence[Case]) -> Ranked:
+    def fit(self, cases: Sequence[Case], means: Means = TEXT_ONLY) -> Ranked:
         """Learn from labelled cases whose step is a turn."""
         return replace(self, weights=fit([self._options(case) for case in cases], self.l2))
 
-    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+    def judge(self, cases: Sequence[Case], means: Means = TEXT_ONLY) -> list[Verdict]:
         """The log-probability of each turn; minus infinity for what is no turn."""
         if self.weights is None:
             raise UserError("the localizer 'ranked' has no weights: fit it, or take Ranked.shipped")
@@ -207,10 +207,11 @@ def _values(logs: Sequence[Log], engine: Engine, cue: str, progress: Callable[[i
     asked: list[list[ScoreRequest]] = []
     for log in logs:
         try:
-            asked.append(value_drop.requests(log, engine.tokenizer, cue, engine.max_model_len))
+            asked.append(prompts_of(log, engine.tokenizer, cue, engine.max_model_len))
         except ValueError:
             asked.append([])
-    found = value_drop.values(asked, engine, progress)
+    scores = iter(engine.score([request for some in asked for request in some], progress))
+    found = [values_of([next(scores) for _ in some]) for some in asked]
     return [_falls(np.array(values), len(log.turns)) for log, values in zip(logs, found, strict=True)]
 
 

@@ -1,6 +1,6 @@
 """ProcessBench: is the first wrong step of a solution found, and a right solution left alone?
 
-    .venv/bin/python benchmarks/process.py FOLDER [--plant train.jsonl] [--keep FOLDER] [--family NAME ...]
+    .venv/bin/python -m research.process FOLDER [--plant train.jsonl] [--keep FOLDER] [--family NAME ...]
 
 FOLDER holds ProcessBench's files; --plant names a train.jsonl of GSM8K, in whose solutions errors are planted to train
 the process model of `trained`. Every family is fitted by cross-validation over the problems (10 folds), for several
@@ -16,12 +16,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
+from pydantic import PrivateAttr
 from rich.console import Console
 from rich.table import Table
 
@@ -31,43 +31,40 @@ from apportion.pipeline.core.libraries import hush
 from apportion.pipeline.core.progress import watched
 from apportion.pipeline.evaluation import metrics
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
+from apportion.pipeline.evaluation.labelled import read
 from apportion.pipeline.evaluation.metrics import Estimate
-from apportion.pipeline.localizers.base import Floats, Localizer, Verdict
-from apportion.pipeline.localizers.judge import GenerativeJudge
-from apportion.pipeline.localizers.load import Context, checkers
-from apportion.pipeline.localizers.process.families import Sources
-from apportion.pipeline.localizers.process.ranked import ProcessChecker, Signals
-from apportion.pipeline.stages.evaluate import read
+from apportion.pipeline.localizers.base import Floats, Localizer, Means, Verdict, fitted
+from apportion.pipeline.localizers.generative_judge import GenerativeJudge
+from apportion.pipeline.localizers.random import Random
+from apportion.pipeline.localizers.structure import Structure
 from apportion.pipeline.trajectory.case import Case
+from research.process_scorers.families import Sources, families
+from research.process_scorers.ranked import ProcessChecker, Signals
 
 FOLDS = 10
 AGAINST = "structure and arithmetic"
-QUICK = ("random", "arithmetic", AGAINST)
+QUICK = ("random", "structure", "arithmetic", AGAINST)
 console = Console(width=150)
 
 
-@dataclass(frozen=True)
-class Once:
-    """A judge that learns nothing, asked once for each solution; its answers are kept."""
+class Once(Localizer):
+    """A localizer that learns nothing, asked once for each solution; its answers are kept."""
 
-    signals: Signals
-    name: str
+    _answers: Signals | None = PrivateAttr(default=None)
 
-    def fit(self, cases: Sequence[Case]) -> Once:
-        return self
-
-    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        return [Verdict(x[:-1, 0], {}, float(x[-1, 0])) for x in self.signals.of(cases)]
+    def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
+        assert self._answers is not None
+        return [Verdict(x[:-1, 0], {}, float(x[-1, 0])) for x in self._answers.of(cases)]
 
 
-def once(judge: GenerativeJudge, sources: Sources) -> Once:
+def judge_once(sources: Sources, means: Means) -> Once:
     """The judge with a memory."""
 
     def measure(cases: Sequence[Case]) -> dict[str, Floats]:
-        verdicts = judge.judge(cases)
+        verdicts = GenerativeJudge().judge(cases, means)
         return {c.case_id: np.append(v.steps, v.none)[:, None] for c, v in zip(cases, verdicts, strict=True)}
 
-    return Once(Signals(measure, sources.file("judge")), judge.name)
+    return fitted(Once(), _answers=Signals(measure, sources.file("judge")))
 
 
 def main(
@@ -85,17 +82,25 @@ def main(
     cases = some(read("process-bench", solutions).cases, limit)
     config = load_config(None, (f"run.data={data}",))
     sources = Sources(config, plant, keep=keep)
-    found = checkers(Context(config, plant, keep), [*QUICK, *(family or [])])
+    means = Means(sources.engine, sound=True)
+    known: dict[str, Localizer] = {
+        "random": Random(), "structure": Structure(), **families(sources),
+        "generative_judge": judge_once(sources, means),
+    }  # fmt: skip
+    asked = {*QUICK, *(family or [])}
+    if unknown := asked - set(known):
+        raise SystemExit(f"--family {unknown}: there are {', '.join(known)}")
     right: dict[str, Floats] = {}
-    for one in found:
-        asked = once(one, sources) if isinstance(one, GenerativeJudge) else one
+    for name, one in known.items():
+        if name not in asked:
+            continue
         began = time.monotonic()
         with Bars() as bars, watched(bars):
             if not draws:
-                ask(asked, cases)
+                ask(one, cases, means)
                 continue
-            right[one.name] = np.mean([marks(asked, cases, seed) for seed in range(draws)], axis=0)
-        console.print(f"{one.name}: {time.monotonic() - began:.0f} s")
+            right[name] = np.mean([marks(one, cases, seed, means) for seed in range(draws)], axis=0)
+        console.print(f"{name}: {time.monotonic() - began:.0f} s")
     if not draws:
         return
     if out is not None:
@@ -104,11 +109,12 @@ def main(
     report(cases, right)
 
 
-def ask(family: Localizer, cases: Sequence[Case]) -> None:
+def ask(family: Localizer, cases: Sequence[Case], means: Means) -> None:
     """Have all that the family reads measured."""
-    several = family.signals if isinstance(family, ProcessChecker) else ()
-    for signals in (family.signals,) if isinstance(family, Once) else several:
+    for signals in family.signals(means) if isinstance(family, ProcessChecker) else ():
         signals.of(cases)
+    if isinstance(family, Once):
+        family.judge(cases, means)
 
 
 def some(cases: Sequence[Case], limit: int | None) -> list[Case]:
@@ -121,9 +127,9 @@ def some(cases: Sequence[Case], limit: int | None) -> list[Case]:
     return kept
 
 
-def marks(family: Localizer, cases: Sequence[Case], seed: int) -> Floats:
+def marks(family: Localizer, cases: Sequence[Case], seed: int, means: Means) -> Floats:
     """For one draw of the folds: is each solution judged rightly?"""
-    return metrics.right_answers(cases, cross_validate(family, cases, folds_by_question(cases, FOLDS, seed)))
+    return metrics.right_answers(cases, cross_validate(family, cases, folds_by_question(cases, FOLDS, seed), means))
 
 
 def report(cases: Sequence[Case], right: dict[str, Floats]) -> None:

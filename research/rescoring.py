@@ -1,6 +1,6 @@
 """What do the coalitions of a trajectory cost? Ours beside the usual ways, and beside the limit.
 
-    .venv/bin/python benchmarks/rescoring.py [--agents 6] [--spoken 1] [--words 200] [--dtype auto]
+    .venv/bin/python -m research.rescoring [--agents 6] [--spoken 1] [--words 200] [--dtype auto]
 
 Teams of 3, 6 and 9 agents that speak once, twice and three times, about `words` tokens an agent in all; every
 coalition of one trajectory is scored. Side by side in one run, one process and one dtype:

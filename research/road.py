@@ -1,6 +1,6 @@
 """The main road, measured: one command, one process, the demo's team on tasks of our own.
 
-    .venv/bin/python benchmarks/road.py [--tasks 20] [--out FILE.json]
+    .venv/bin/python -m research.road [--tasks 20] [--out FILE.json]
 
 Prints seconds per stage, rollouts/s, generated tokens/s, coalitions/s, the share of prompt tokens served from the
 cache, the share of the time that orchestration takes (everything that is neither the engine nor its start), and

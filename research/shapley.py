@@ -1,6 +1,6 @@
 """Shapley values from few coalitions: ours against the library shapiq, at equal budgets; intervals, tokens, speed.
 
-    .venv/bin/python benchmarks/shapley.py [--games 100] [--recorded data/benchmark] [--speed]
+    .venv/bin/python -m research.shapley [--games 100] [--recorded data/benchmark] [--speed]
 
 Five families of games of 12 players (shapley_games.py says how each is made), budgets of 64 to 1,024 distinct
 coalitions, full and empty included. Printed:
@@ -33,8 +33,6 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
-from shapley_games import PLAYERS, families, random_games
-from shapley_peers import NAMES, python_with_shapiq, save
 
 from apportion.pipeline.credit import exact
 from apportion.pipeline.credit.base import Estimator
@@ -43,6 +41,8 @@ from apportion.pipeline.credit.owen import SampledOwen, plan
 from apportion.pipeline.credit.permutation import Permutation, plan_within
 from apportion.pipeline.credit.prompt import ALWAYS, Prompt
 from apportion.pipeline.credit.quadrature import Quadrature
+from research.shapley_games import PLAYERS, families, random_games
+from research.shapley_peers import NAMES, python_with_shapiq, save
 
 BUDGETS = (64, 128, 256, 512, 1024)
 BAR = 1.05

@@ -1,4 +1,4 @@
-"""Games of twelve players for benchmarks/shapley.py, each family as values on the power set, shape (games, 4096)."""
+"""Games of twelve players for research/shapley.py, each family as values on the power set, shape (games, 4096)."""
 
 from __future__ import annotations
 

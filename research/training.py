@@ -1,6 +1,6 @@
 """Does training on the tables help? Held-out success of a team before and after DPO and GRPO, over seeds.
 
-    .venv/bin/python benchmarks/training.py [--seeds 3] [--tasks 24] [--data data/benchmark]
+    .venv/bin/python -m research.training [--seeds 3] [--tasks 24] [--data data/benchmark]
 
 For every seed: fresh two-hop tasks and held-out ones (other inns, other people), sampling, credit, blame, repairs; then
 from the same tables DPO on the pairs, GRPO with the advantages `grpo` and GRPO with `sharp`, each from the first
@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import typer
-from intervals import interval
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +24,7 @@ from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.libraries import hush
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.tasks.multihop import generate, write
+from research.intervals import interval
 
 ARMS = {"before": "", "dpo": "dpo", "grpo": "grpo-grpo", "grpo, sharp": "grpo-sharp"}
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.localizers.base import Localizer, Means, Verdict
+from apportion.pipeline.localizers.base import TEXT_ONLY, Localizer, Means, Verdict
 from apportion.pipeline.trajectory.case import Case
 
 T = TypeVar("T")
@@ -41,7 +41,9 @@ def unlabelled(case: Case) -> Case:
     return replace(case, label=None, sound=False)
 
 
-def cross_validate(localizer: Localizer, cases: Sequence[Case], folds: Sequence[int], means: Means) -> list[Verdict]:
+def cross_validate(
+    localizer: Localizer, cases: Sequence[Case], folds: Sequence[int], means: Means = TEXT_ONLY
+) -> list[Verdict]:
     """A verdict for each case, in order, by a copy of `localizer` that was fitted without its fold.
 
     What is judged carries no label. Cost: as many fits as there are folds.
@@ -53,10 +55,8 @@ def cross_validate(localizer: Localizer, cases: Sequence[Case], folds: Sequence[
     return by_fold(cases, folds, judge)
 
 
-def judge_unseen(
-    localizer: Localizer, labelled: Sequence[Case], cases: Sequence[Case], means: Means
-) -> list[Verdict]:
-    """A verdict for each case, in order, by a copy of `localizer` that learned from `labelled` cases of other questions.
+def judge_unseen(localizer: Localizer, labelled: Sequence[Case], cases: Sequence[Case], means: Means) -> list[Verdict]:
+    """A verdict for each case, in order, by a copy that learned from `labelled` cases of other questions.
 
     Without labelled cases it is asked as it is. Cost: as many fits as there are folds, and one.
     """

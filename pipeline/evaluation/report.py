@@ -59,9 +59,7 @@ class _Group:
         return [case for case, inside in zip(cases, self.inside, strict=True) if inside]
 
 
-def report_on_logs(
-    cases: Sequence[Case], judged: Sequence[Judged], annotator: Annotator | None, seed: int
-) -> Report:
+def report_on_logs(cases: Sequence[Case], judged: Sequence[Judged], annotator: Annotator | None, seed: int) -> Report:
     """Figures of localizers on labelled failures, and of another annotator last."""
     groups = _groups(cases)
     figures: Rows = []
@@ -92,11 +90,10 @@ def report_on_solutions(cases: Sequence[Case], judged: Sequence[Judged], seed: i
         for group in groups:
             inside = sound[group.inside]
             estimates = metrics.solutions(right[one.name][group.inside], inside, seed)
-            figures.append(
-                {"localizer": one.name, **group.row, **_kinds(inside)}
-                | {key: value for name, est in zip(F1_FIGURES, estimates, strict=True) for key, value in cells(name, est)}
-                | {"cut": one.cut(group.of(cases))}
-            )
+            row = {"localizer": one.name, **group.row, **_kinds(inside)}
+            for name, estimate in zip(F1_FIGURES, estimates, strict=True):
+                row |= dict(cells(name, estimate))
+            figures.append(row | {"cut": one.cut(group.of(cases))})
     differences = [
         {"localizer": name, "against": BASELINE, **group.row}
         | dict(cells("F1", metrics.paired_f1(mine[i], right[BASELINE][i], sound[i], seed)))

@@ -1,4 +1,4 @@
-"""The localizers that `failures` of a configuration asks for: which one looks at a shard, and what its rows depend on."""
+"""The localizers that a configuration asks for: which one looks at a shard, and what its rows depend on."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ class MonteCarlo(Localizer):
         """One verdict per case; all continuations are played together."""
         if means.play is None:
             raise UserError(
-                f"{NAME} continues recorded runs from every step, and logs in a file cannot be continued: name it for a "
-                "run that was sampled here (apportion annotate)"
+                f"{NAME} continues recorded runs from every step, and logs in a file cannot be continued: name it for "
+                "a run that was sampled here (apportion annotate)"
             )
         asked = [self._rollouts(case.log, means.seed) if case.log else [] for case in cases]
         played = iter(means.play("continuations of failures", [rollout for some in asked for rollout in some]))

@@ -67,9 +67,7 @@ class Structure(Localizer):
             return alike(case, means, reason=UNTRAINED)
         steps = self._steps.log_p(case, self.columns(case, self._speakers))
         agents = self._agents.log_p(case, agent_columns(case, self._speakers, steps))
-        return Verdict(
-            steps, dict(zip(case.agents, agents.tolist(), strict=True)), probabilities=np.exp(steps)
-        )
+        return Verdict(steps, dict(zip(case.agents, agents.tolist(), strict=True)), probabilities=np.exp(steps))
 
     def _fit_solutions(self, known: Sequence[Case]) -> Self:
         if not known:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.progress import watcher
-from apportion.pipeline.engines.base import ScoreRequest
+from apportion.pipeline.engines.base import Score, ScoreRequest
 from apportion.pipeline.games.game import Game, Rules, Shown
 from apportion.pipeline.games.prompts import fit
 from apportion.pipeline.localizers._first_error import at_first_error, first_fall
@@ -55,7 +55,7 @@ class ValueDrop(Localizer):
             if isinstance(requests, str):
                 verdicts.append(alike(case, means, refused=requests))
                 continue
-            verdicts.append(self._verdict(case, [_value(next(scores).logprobs) for _ in requests], means))
+            verdicts.append(self._verdict(case, values_of([next(scores) for _ in requests]), means))
         return verdicts
 
     def obstacle(self, case: Case, tokenizer: Any, means: Means) -> str | None:
@@ -105,8 +105,9 @@ def prompts_of(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreReq
     return [ScoreRequest(prompt, target) for prompt in prompts]
 
 
-def _value(logprobs: Sequence[float]) -> float:
-    return min(1.0, math.exp(math.fsum(logprobs) / len(logprobs)))
+def values_of(scores: Sequence[Score]) -> list[float]:
+    """V(h_0), ..., V(h_T) of a log from the scores of its prompts."""
+    return [min(1.0, math.exp(math.fsum(score.logprobs) / len(score.logprobs))) for score in scores]
 
 
 def _said(message: Shown) -> tuple[str, str, str, str]:

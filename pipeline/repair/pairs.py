@@ -83,9 +83,7 @@ def pairs(
     )
 
 
-def pairs_of_shard(
-    repairs: Sequence[Mapping[str, Any]], logs: Sequence[Log], tasks: pa.Table, shard: str
-) -> pa.Table:
+def pairs_of_shard(repairs: Sequence[Mapping[str, Any]], logs: Sequence[Log], tasks: pa.Table, shard: str) -> pa.Table:
     """The rows of `preferences` of a shard: every pair that its confirmed repairs make. Who uses them cleans and
     splits them."""
     if not repairs:

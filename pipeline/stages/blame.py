@@ -69,7 +69,7 @@ class FailurePlan:
 
     @property
     def asks_scorer(self) -> bool:
-        """Whether a pending shard asks the model for likelihoods; of code that a dry run does not load it is not known."""
+        """Whether a pending shard asks the model for likelihoods; code that a dry run does not load may as well."""
         methods = [self.method(shard) for shard in self.pending if shard.kind != SIBLING and self.loads(shard)]
         return any(method.needs is Needs.SCORER for method in methods)
 

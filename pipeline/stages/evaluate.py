@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,7 +118,8 @@ def evaluate(planned: Evaluation, *, held_to: Annotator | None = None, annotator
         asked = [replace(case, label=held_to.labels[case.case_id]) for case in asked]
     notes = list(planned.notes)
     if not planned.sound:
-        notes += [f"what {name} is worth on logs of others: {WORTH[name]}" for name in planned.localizers if name in WORTH]
+        known = [name for name in planned.localizers if name in WORTH]
+        notes += [f"what {name} is worth on logs of others: {WORTH[name]}" for name in known]
     judged, refused = [], []
     for name, localizer, verdicts in _judged(planned):
         refused += [
@@ -126,7 +128,7 @@ def evaluate(planned: Evaluation, *, held_to: Annotator | None = None, annotator
             if verdict.refused is not None
         ]
         inside = [verdict for verdict, keep in zip(verdicts, planned.kept, strict=True) if keep]
-        judged.append(Judged(name, inside, lambda some, one=localizer: one.cut_share(some, planned.means)))
+        judged.append(Judged(name, inside, partial(localizer.cut_share, means=planned.means)))
     seed = planned.choices.seed
     report = (
         report_on_solutions(asked, judged, seed) if planned.sound else report_on_logs(asked, judged, annotator, seed)

@@ -38,7 +38,6 @@ def blamable(case: Case) -> NDArray[np.bool_]:
     return others if others.any() else able
 
 
-
 def may_be_blamed(case: Case) -> NDArray[np.bool_]:
     """Which steps may be named, shape (steps,). In a run of our own every turn is an agent's, whatever its name."""
     if case.log is None or case.log.trajectory["origin"] == "imported":

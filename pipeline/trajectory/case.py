@@ -10,7 +10,6 @@ from typing import Any
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.trajectory.log import Log
 
-
 _LABELS = ("labels", "fault_kind", "fault_step", "fault_agent")
 """Columns of a trajectory that tell which step went wrong."""
 

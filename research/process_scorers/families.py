@@ -17,15 +17,13 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest, file_digest
 from apportion.pipeline.engines.base import Engine
 from apportion.pipeline.engines.checkpoints import fingerprint, resolve_model
-from apportion.pipeline.localizers.base import Localizer
-from apportion.pipeline.localizers.judge import GenerativeJudge
-from apportion.pipeline.localizers.process import arithmetic, trained, value_drop
-from apportion.pipeline.localizers.process.planted import examples
-from apportion.pipeline.localizers.process.ranked import Floats, ProcessChecker, Signals
-from apportion.pipeline.localizers.process.reading import Reader
-from apportion.pipeline.localizers.process.trained import ProcessModel
-from apportion.pipeline.localizers.structure import structure
 from apportion.pipeline.trajectory.case import Case
+from research.process_scorers import trained, value_drop
+from research.process_scorers.named import OUTLINE, SUMS
+from research.process_scorers.ranked import Floats, ProcessChecker, Signals, checker
+from research.process_scorers.reading import Reader
+from research.process_scorers.spoilt import examples
+from research.process_scorers.trained import ProcessModel
 
 ALL = sys.maxsize
 """At once: the process model starts anew for every chunk."""
@@ -76,30 +74,22 @@ class Sources:
         return lambda: keep / f"{name}-{fingerprint((model or self.model)())[0]}.npz"
 
 
-def families(sources: Sources) -> list[Localizer]:
-    """Cheap ones first; from value_drop on they need the model, and run when they are asked for by name."""
-    outline = Signals(lambda cases: {case.case_id: structure(case)[1] for case in cases})
-    sums = Signals(lambda cases: {case.case_id: arithmetic.arithmetic(case) for case in cases})
+def families(sources: Sources) -> dict[str, ProcessChecker]:
+    """By name, cheap ones first; from value_drop on they need the model."""
     value = Signals(lambda cases: _values(sources, cases), sources.file("value"))
     models = _Loaded(sources)
     surprise = Signals(models.surprise, sources.file("surprise"))
     process = Signals(models.process, sources.file("trained", sources.process_model), chunk=ALL)
-    ours = (outline, sums, value, surprise)
-    return [
-        ProcessChecker("arithmetic", (sums,)),
-        ProcessChecker("structure and arithmetic", (outline, sums)),
-        ProcessChecker("value_drop", (value,), slow=True),
-        ProcessChecker("surprise", (surprise,), slow=True),
-        ProcessChecker("trained", (process,), slow=True),
-        ProcessChecker("ranked", ours, slow=True),
-        ProcessChecker("ranked with trained", (*ours, process), slow=True),
-        judge(sources.config, none=True),
-    ]
-
-
-def judge(config: Config, *, none: bool) -> GenerativeJudge:
-    """The configured model as judge."""
-    return GenerativeJudge(Sources(config).engine, none)
+    ours = (OUTLINE, SUMS, value, surprise)
+    return {
+        "arithmetic": checker(SUMS),
+        "structure and arithmetic": checker(OUTLINE, SUMS),
+        "value_drop": checker(value),
+        "surprise": checker(surprise),
+        "trained": checker(process),
+        "ranked": checker(*ours),
+        "ranked with trained": checker(*ours, process),
+    }
 
 
 def _values(sources: Sources, cases: Sequence[Case]) -> dict[str, Floats]:

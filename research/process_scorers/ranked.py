@@ -13,17 +13,18 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import PrivateAttr
 
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.evaluation.metrics import option_of
-from apportion.pipeline.localizers import choice
-from apportion.pipeline.localizers.base import Verdict
-from apportion.pipeline.localizers.choice import Choice
-from apportion.pipeline.localizers.outline import best_shift
-from apportion.pipeline.trajectory.case import Case
+from apportion.pipeline.localizers.base import Localizer, Means, Verdict, alike, fitted
+from apportion.pipeline.localizers.ranking import settings
+from apportion.pipeline.localizers.ranking.none_wrong import best_shift
+from apportion.pipeline.localizers.ranking.settings import Chosen
+from apportion.pipeline.trajectory.case import Case, option_of
 
 Floats = NDArray[np.float64]
 Measure = Callable[[Sequence[Case]], dict[str, Floats]]
@@ -60,41 +61,49 @@ class Signals:
         return [self.known[key] for key in keys]
 
 
-@dataclass(frozen=True)
-class ProcessChecker:
-    """Process scores made into verdicts."""
+class ProcessChecker(Localizer):
+    """Process scores made into verdicts. A subclass says which: `sources` at its first need."""
 
-    name: str
-    signals: tuple[Signals, ...]
-    slow: bool = False
-    options: Choice | None = None
-    shift: float = 0.0
+    learns: ClassVar[bool] = True
+    _signals: tuple[Signals, ...] | None = PrivateAttr(default=None)
+    _options: Chosen | None = PrivateAttr(default=None)
+    _shift: float = PrivateAttr(default=0.0)
 
-    def fit(self, cases: Sequence[Case]) -> ProcessChecker:
+    def signals(self, means: Means) -> tuple[Signals, ...]:
+        """What is measured of each solution."""
+        assert self._signals is not None
+        return self._signals
+
+    def fit(self, cases: Sequence[Case], means: Means) -> Self:
         """Fit the ranker on solutions with a label or marked sound, then the shift of "none" for F1."""
         known = [case for case in cases if case.sound or case.label is not None]
         if not known:
-            return replace(self, options=None, shift=0.0)
+            return fitted(self, _options=None, _shift=0.0)
         right = [option_of(case) for case in known]
-        options, unseen = choice.fit(known, [_options(steps) for steps in self._columns(known)], right)
-        return replace(self, options=options, shift=best_shift(unseen, right))
+        options, unseen = settings.fit(known, [_options(steps) for steps in self._columns(known, means)], right)
+        return fitted(self, _options=options, _shift=best_shift(unseen, right))
 
-    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+    def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
         """Log-probabilities of the steps and of none."""
-        if self.options is None:
-            return [Verdict(np.zeros(len(one.steps)), dict.fromkeys(one.agents, 0.0), 0.0) for one in cases]
+        if self._options is None:
+            return [alike(case, replace(means, sound=True)) for case in cases]
         verdicts = []
-        for case, steps in zip(cases, self._columns(cases), strict=True):
-            log_p = self.options.log_p(case, _options(steps))
+        for case, steps in zip(cases, self._columns(cases, means), strict=True):
+            log_p = self._options.log_p(case, _options(steps))
             agents = dict.fromkeys(case.agents, 0.0)
             for step, value in zip(case.steps, log_p[:-1], strict=True):
                 agents[step.agent] += float(np.exp(value))
-            verdicts.append(Verdict(log_p[:-1], agents, float(log_p[-1]) + self.shift))
+            verdicts.append(Verdict(log_p[:-1], agents, float(log_p[-1]) + self._shift))
         return verdicts
 
-    def _columns(self, cases: Sequence[Case]) -> list[Floats]:
-        parts = zip(*(one.of(cases) for one in self.signals), strict=True)
+    def _columns(self, cases: Sequence[Case], means: Means) -> list[Floats]:
+        parts = zip(*(one.of(cases) for one in self.signals(means)), strict=True)
         return [np.concatenate(some, axis=1) for some in parts]
+
+
+def checker(*signals: Signals) -> ProcessChecker:
+    """Over these signals."""
+    return fitted(ProcessChecker(), _signals=signals)
 
 
 def _options(steps: Floats) -> Floats:

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.pipeline.localizers.process.layout import layout, window_of
 from apportion.pipeline.trajectory.case import Case
+from research.process_scorers.layout import layout, window_of
 
 Floats = NDArray[np.float64]
 COLUMNS = ("mean", "most", "entropy", "most_entropy", "excess", "mean_in_log", "largest_mean", "largest_most", "start")

@@ -5,7 +5,7 @@ fine-tuned: cross-entropy at the last token of each step (`layout`), one pass ov
 wrong one are examples; what comes after an error is neither right nor wrong and is left out. The score of a step is
 log p(wrong) - log p(right) there, read in vLLM's pooling runner.
 
-Status: source (a classifier over steps: arXiv 2305.20050), ours for the planted errors (`planted`) and the settings.
+Status: source (a classifier over steps: arXiv 2305.20050), ours for the planted errors (`spoilt`) and the settings.
 Degenerate: a step that the window cut off scores as the least suspicious of those that were read, 0 without any.
 Cost: training three times a prefill of its examples (about 5 ms a token of a 135M model on 2 slow CPU cores), then one
 prefill a solution.
@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines.pooling import TokenClassifier
-from apportion.pipeline.localizers.floors import labelled_place
-from apportion.pipeline.localizers.process.layout import WINDOW, layout, window_of
-from apportion.pipeline.trajectory.case import Case
+from apportion.pipeline.trajectory.case import Case, labelled_place
+from research.process_scorers.layout import WINDOW, layout, window_of
 
 Floats = NDArray[np.float64]
 LABELS = ("right", "wrong")

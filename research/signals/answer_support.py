@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from apportion.pipeline.engines.base import Score, ScoreRequest
-from apportion.pipeline.localizers.signals.base import Floats, Signal
+from apportion.pipeline.localizers.base import Floats
 from apportion.pipeline.localizers.signals.mentions import claimed
-from apportion.pipeline.localizers.signals.value import curve, growing
-from apportion.pipeline.localizers.signals.window import View
 from apportion.pipeline.trajectory.case import Case
+from research.signals.scored import ScoredSignal
+from research.signals.value import curve, growing
+from research.signals.window import View
 
 COLUMNS = ("level", "rise", "top_rise")
 
@@ -37,4 +38,4 @@ def _read(case: Case, view: View, scores: Sequence[Score]) -> Floats:
     return np.column_stack([values[1:], rise, top])
 
 
-signal = Signal("answer_support", COLUMNS, _read, _ask)
+signal = ScoredSignal("answer_support", COLUMNS, _read, _ask)

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from apportion.pipeline.engines.base import Score, ScoreRequest
-from apportion.pipeline.localizers.signals.base import Floats, Signal
-from apportion.pipeline.localizers.signals.surprise import by_step, means, request
-from apportion.pipeline.localizers.signals.window import View, target_of
+from apportion.pipeline.localizers.base import Floats
 from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.render import encode
+from research.signals.scored import ScoredSignal
+from research.signals.surprise import by_step, means, request
+from research.signals.window import View, target_of
 
 COLUMNS = ("gain", "gain_in_log", "worst")
 
@@ -39,4 +40,4 @@ def _read(case: Case, view: View, scores: Sequence[Score]) -> Floats:
     return np.column_stack([mean, mean - (mean.mean() if len(mean) else 0.0), worst]).reshape(len(gains), 3)
 
 
-signal = Signal("hinted", COLUMNS, _read, _ask, needs_reference=True)
+signal = ScoredSignal("hinted", COLUMNS, _read, _ask, needs_reference=True)

@@ -22,11 +22,13 @@ from typing import Any
 import numpy as np
 
 from apportion.pipeline.engines.base import Score, ScoreRequest
-from apportion.pipeline.localizers.signals.base import Floats, Signal, is_idle
-from apportion.pipeline.localizers.signals.value import CUE
-from apportion.pipeline.localizers.signals.window import View, target_of
+from apportion.pipeline.localizers.base import Floats
+from apportion.pipeline.localizers.signals.base import is_idle
 from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.render import NEUTRAL, text_ids
+from research.signals.scored import ScoredSignal
+from research.signals.value import CUE
+from research.signals.window import View, target_of
 
 ROOM = 2400
 """Tokens that may be read anew for all masked messages of one log together."""
@@ -70,4 +72,4 @@ def _read(case: Case, view: View, scores: Sequence[Score]) -> Floats:
     return np.column_stack([harm, harm - (harm.mean() if len(harm) else 0.0), most])
 
 
-signal = Signal("masked", COLUMNS, _read, _ask, needs_reference=True)
+signal = ScoredSignal("masked", COLUMNS, _read, _ask, needs_reference=True)

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from apportion.pipeline.engines.base import Score, ScoreRequest
-from apportion.pipeline.localizers.signals.base import Floats, Signal
-from apportion.pipeline.localizers.signals.window import View
+from apportion.pipeline.localizers.base import Floats
 from apportion.pipeline.trajectory.case import Case
+from research.signals.scored import ScoredSignal
+from research.signals.window import View
 
 COLUMNS = ("mean", "top", "in_log")
 
@@ -51,4 +52,4 @@ def _read(case: Case, view: View, scores: Sequence[Score]) -> Floats:
     return np.column_stack([mean, top, mean - (mean.mean() if len(mean) else 0.0)]).reshape(len(parts), 3)
 
 
-signal = Signal("surprise", COLUMNS, _read, _ask)
+signal = ScoredSignal("surprise", COLUMNS, _read, _ask)

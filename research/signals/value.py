@@ -4,7 +4,7 @@ V_t = mean log p(reference tokens | question, messages up to t, answer cue), rea
 idle; an idle one leaves V as it was. Columns: `level` V_t, `rise` V_t - V_{t-1}, `falls` the part of it below 0 and
 `lost` how far V_t lies below the best V before it; each in nats a token.
 
-Status: source for the difference of values (process rewards; see failures/value_drop.py), ours for the reader, who
+Status: source for the difference of values (process rewards; see localizers/value_drop.py), ours for the reader, who
 sees a log cut to a window. Degenerate: a reference without tokens makes all columns 0.
 Cost: one prompt a message, each a prefix of the next: one reading of the cut log and some 40 tokens a message.
 """
@@ -17,10 +17,12 @@ from typing import Any
 import numpy as np
 
 from apportion.pipeline.engines.base import Score, ScoreRequest
-from apportion.pipeline.localizers.signals.base import Floats, Signal, is_idle
-from apportion.pipeline.localizers.signals.window import View, target_of
+from apportion.pipeline.localizers.base import Floats
+from apportion.pipeline.localizers.signals.base import is_idle
 from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.render import encode
+from research.signals.scored import ScoredSignal
+from research.signals.window import View, target_of
 
 CUE = "The final answer to the question is:"
 COLUMNS = ("level", "rise", "falls", "lost")
@@ -65,4 +67,4 @@ def _read(case: Case, view: View, scores: Sequence[Score]) -> Floats:
     return changes(curve(case, scores))
 
 
-signal = Signal("value", COLUMNS, _read, _ask, needs_reference=True)
+signal = ScoredSignal("value", COLUMNS, _read, _ask, needs_reference=True)

@@ -16,7 +16,7 @@ from apportion.pipeline.games.game import Rules
 from apportion.pipeline.tasks.multihop import TOWN_NAMES
 from apportion.pipeline.tasks.multihop import generate as generate_world
 from apportion.pipeline.values import likelihood
-from apportion.pipeline.values.planted import (
+from research.planted_games import (
     HEADS,
     HONEST,
     LINEUPS,

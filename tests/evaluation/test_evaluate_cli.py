@@ -6,16 +6,12 @@ import csv
 import io
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from apportion.cli import app as cli
-from apportion.pipeline.core.config import Config
-from apportion.pipeline.localizers import load
-from apportion.pipeline.localizers.base import Verdict
 
 FIVE = ("Orchestrator", "WebSurfer", "Orchestrator", "Assistant", "Orchestrator")
 
@@ -159,46 +155,66 @@ def test_people_get_tables_and_the_shell_gets_csv(run, logs, tmp_path):
     assert float(rows[0]["MRR"]) == kept["figures"][0]["MRR"]
 
 
-@dataclass(frozen=True)
-class Known:
+KNOWN = '''
+from pathlib import Path
+
+import numpy as np
+
+from apportion.pipeline.localizers.base import Localizer, Verdict
+from apportion.pipeline.trajectory.case import question_id
+
+
+class Known(Localizer):
     """Comes with weights that have seen some questions; it points at the step that it was told, and reads half."""
 
-    name: str = "known"
-    trained_on: frozenset[str] = frozenset()
+    learns = True
+    questions: list[str] = []
     at: int = 0
-    fits: list[int] = field(default_factory=list)
+    fits: str
 
-    def fit(self, cases):
-        self.fits.append(len(cases))
+    @property
+    def trained_on(self):
+        return frozenset(map(question_id, self.questions))
+
+    def fit(self, cases, means):
+        with Path(self.fits).open("a") as file:
+            file.write(f"{len(cases)}\\n")
         return self
 
-    def judge(self, cases):
+    def judge(self, cases, means):
         assert all(case.label is None for case in cases)
-        assert all(case.reference is None for case in cases)
+        assert all("labels" not in case.log.trajectory for case in cases)
+        assert all(case.reference is None and not case.log.task.references for case in cases)
         steps = [np.eye(len(case.steps))[self.at] for case in cases]
         return [Verdict(one, dict.fromkeys(case.agents, 0.0)) for one, case in zip(steps, cases, strict=True)]
 
-    def cut_share(self, cases):
+    def cut_share(self, cases, means):
         return 0.5
+'''
 
 
-def test_shipped_weights_are_judged_on_questions_that_they_have_not_seen(run, logs, monkeypatch):
-    from apportion.pipeline.trajectory.case import question_id
+@pytest.fixture
+def known(tmp_path) -> tuple[str, ...]:
+    """The options that name it."""
+    (tmp_path / "known.py").write_text(KNOWN)
+    fits = f"failures.options.fits={json.dumps(str(tmp_path / 'fits'))}"
+    return ("-l", f"{tmp_path / 'known.py'}:Known", "--set", fits, "--without-reference")
 
-    seen = frozenset(question_id(f"Named question {i}?") for i in range(3))
-    known = Known(trained_on=seen, at=1)
-    monkeypatch.setitem(load.LOCALIZERS, "known", lambda _: known)
-    answer = run("who-and-when", logs, "-l", "known", "--without-reference", "--format", "json")
-    assert known.fits == []
-    assert answer.rows["known", "all"]["n"] == answer.rows["structure", "all"]["n"] == 11
-    assert answer.rows["known", "algorithm_generated"]["step"] == 1
-    assert answer.rows["known", "all"]["cut"] == 0.5
-    line = "3 of 14 logs ask questions that shipped weights were trained on (known): they are left out"
+
+def test_shipped_weights_are_judged_on_questions_that_they_have_not_seen(run, logs, known, tmp_path):
+    sets = (*known, "--set", "failures.options.at=1", "--set")
+    sets += (f"failures.options.questions={json.dumps([f'Named question {i}?' for i in range(3)])}",)
+    answer = run("who-and-when", logs, *sets, "--format", "json")
+    assert not (tmp_path / "fits").exists()
+    assert answer.rows["Known", "all"]["n"] == answer.rows["structure", "all"]["n"] == 11
+    assert answer.rows["Known", "algorithm_generated"]["step"] == 1
+    assert answer.rows["Known", "all"]["cut"] == 0.5
+    line = "3 of 14 logs ask questions that shipped weights were trained on (Known): they are left out"
     assert line in answer.err
     assert [line in note for note in json.loads(answer.out)["notes"]] == [True]
-    anew = run("who-and-when", logs, "-l", "known", "--without-reference", "--cross-validate", "--format", "json")
-    assert anew.rows["known", "all"]["n"] == 14
-    assert len(known.fits) == 2
+    anew = run("who-and-when", logs, *sets, "--cross-validate", "--format", "json")
+    assert anew.rows["Known", "all"]["n"] == 14
+    assert len((tmp_path / "fits").read_text().split()) == 2
 
 
 def test_a_report_replaces_an_earlier_report_and_no_other_file(run, logs, tmp_path):
@@ -239,13 +255,9 @@ def test_a_file_that_appears_during_the_evaluation_stays_and_the_report_is_kept_
     assert json.loads((tmp_path / "figures-2.json").read_text())["figures"]
 
 
-def test_nothing_left_to_evaluate_on_is_an_error_with_its_cure(run, logs, monkeypatch):
-    from apportion.pipeline.trajectory.case import question_id
-
+def test_nothing_left_to_evaluate_on_is_an_error_with_its_cure(run, logs, known):
     names = [*(f"Named question {i}?" for i in range(8)), *(f"Role question {i}?" for i in range(6))]
-    known = Known(trained_on=frozenset(map(question_id, names)))
-    monkeypatch.setitem(load.LOCALIZERS, "known", lambda _: known)
-    answer = run("who-and-when", logs, "-l", "known")
+    answer = run("who-and-when", logs, *known, "--set", f"failures.options.questions={json.dumps(names)}")
     assert answer.code == 2
     assert "nothing is left to evaluate on; --cross-validate" in answer.err
 
@@ -278,7 +290,8 @@ def test_checkers_are_figures_on_process_bench(run, tmp_path):
     ("arguments", "said"),
     [
         (["who-and-when", "nowhere"], "no such file or folder"),
-        (["who-and-when", "LOGS", "-l", "structur"], "there are: random, "),
+        (["who-and-when", "LOGS", "-l", "structur"], "did you mean 'structure'?"),
+        (["who-and-when", "LOGS", "-l", "monte_carlo"], "logs in a file cannot be continued"),
         (["who-and-when", "LOGS", "--second", "nowhere.json"], "give the JSON file with AgentRx's labels"),
         (["agentrx", "BAD", "--logs", "LOGS"], "not JSON"),
         (["agentrx", "OTHER", "--logs", "LOGS"], "none of its 1 runs is among the hand-crafted logs"),
@@ -295,17 +308,14 @@ def test_wrong_usage_is_one_line_with_its_cure(run, logs, tmp_path, arguments, s
     assert answer.err.strip().count("\n") == 0
 
 
-def test_every_localizer_has_the_name_that_it_is_asked_for_by():
-    context = load.Context(Config())
-    assert [one.name for one in load.localizers(context, list(load.LOCALIZERS))] == list(load.LOCALIZERS)
-    made = load.checkers(context, ["random", "ranked", "generative_judge"])
-    assert [one.name for one in made] == ["random", "structure", "ranked", "generative_judge"]
-
-
-def test_what_asks_a_model_runs_only_by_name():
-    context = load.Context(Config())
-    assert "generative_judge" not in [one.name for one in load.localizers(context)]
-    assert {"arithmetic", "value_drop"} & {one.name for one in load.checkers(context)} == {"arithmetic"}
+def test_every_localizer_that_asks_no_model_is_held_against_logs_where_none_is_named(run, logs):
+    names = dict.fromkeys(name for name, _ in run("who-and-when", logs, "--format", "json").rows)
+    assert list(names) == [
+        "random", "constant step from start", "constant step from end", "constant agent", "first speaker",
+        "last speaker", "most talkative speaker", "structure", "learned",
+    ]  # fmt: skip
+    asked = run("who-and-when", logs, "-l", "last speaker", "-l", "constant_agent", "--format", "json").rows
+    assert list(dict.fromkeys(name for name, _ in asked)) == ["constant agent", "last speaker", "structure"]
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apportion.pipeline.localizers.first_error import change_point, first_fall, wilson
+from apportion.pipeline.core.intervals import wilson
+from apportion.pipeline.localizers._first_error import change_point, first_fall
 
 
 def test_first_fall_takes_the_earliest_one_beyond_the_margin():

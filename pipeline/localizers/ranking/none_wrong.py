@@ -10,8 +10,10 @@ from apportion.pipeline.localizers.base import Floats
 
 
 def best_shift(scores: Sequence[Floats], right: Sequence[int]) -> float:
-    """What to add to the last score of every case so that F1 (see `evaluation.metrics.solutions`) is highest; 0 where it never is
-    above 0. Only the points where a case changes its answer can matter, and the middle between two of them is taken."""
+    """What to add to the last score of every case so that F1 (`metrics.solutions`) is highest; 0 where it is 0.
+
+    Only the points where a case changes its answer can matter, and the middle between two of them is taken.
+    """
     edges = np.array([one[:-1].max(initial=-np.inf) - one[-1] for one in scores])
     sound = np.array([place == len(one) - 1 for one, place in zip(scores, right, strict=True)])
     hit = np.array([one[:-1].argmax() == place for one, place in zip(scores, right, strict=True)])

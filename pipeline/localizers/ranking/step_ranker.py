@@ -57,6 +57,17 @@ class StepRanker:
         like = Likeness.of(known)
         return replace(self, steps=self.fit_steps(options), trained_on=seen, folds=(), likeness=like, figures={})
 
+    def with_folds(self, cases: Sequence[Case], folds: Sequence[int]) -> StepRanker:
+        """A copy that has weights for each fold of its training cases, fitted without that fold's questions."""
+        made = []
+        for fold in sorted(set(folds)):
+            rest = [case for case, other in zip(cases, folds, strict=True) if other != fold]
+            without = frozenset(case.question_id for case, other in zip(cases, folds, strict=True) if other == fold)
+            steps = replace(self, folds=()).fit(rest).steps
+            if steps is not None:
+                made.append(Fold(without, steps))
+        return replace(self, folds=tuple(made))
+
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict a case, in order: log p of every step, and of every agent's likeliest one."""
         return [self._verdict(case, x) for case, x in zip(cases, self.features.of(cases), strict=True)]

@@ -7,13 +7,14 @@ import math
 from dataclasses import replace
 
 import pytest
-from localize.logs import case
+from localize_logs import case
 
 from apportion.pipeline.evaluation.worth import WORTH
-from apportion.pipeline.localizers.features import Features
-from apportion.pipeline.localizers.learned import Learned, shipped
-from apportion.pipeline.localizers.likeness import FEWEST, Likeness
+from apportion.pipeline.localizers.learned import Learned
+from apportion.pipeline.localizers.ranking.likeness import FEWEST, Likeness
+from apportion.pipeline.localizers.ranking.step_ranker import StepRanker
 from apportion.pipeline.localizers.signals import content, roles
+from apportion.pipeline.localizers.signals.base import TextFeatures
 from apportion.pipeline.trajectory.case import Case, Label, Step
 
 TALK = "To solve this we need to look at the data step by step and check what we find. " * 8
@@ -63,7 +64,7 @@ def test_a_team_of_the_same_kind_is_like_the_corpus() -> None:
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_the_shipped_localizer_does_not_speak_of_other_systems(name: str) -> None:
-    learned = shipped()
+    learned = Learned().ranker
     assert not learned.speaks_of(FOREIGN[name])
     far = learned.judge([FOREIGN[name]])[0].unlikeness
     assert far is not None
@@ -71,7 +72,7 @@ def test_the_shipped_localizer_does_not_speak_of_other_systems(name: str) -> Non
 
 
 def test_the_shipped_localizer_speaks_of_its_own_kind_whatever_the_topic() -> None:
-    assert [shipped().speaks_of(team(40 + i, topic)) for i, topic in enumerate(("Data", "Chess", "Poetry"))] == [
+    assert [Learned().ranker.speaks_of(team(40 + i, topic)) for i, topic in enumerate(("Data", "Chess", "Poetry"))] == [
         True
     ] * 3
 
@@ -98,11 +99,11 @@ def test_few_logs_give_no_measure_and_people_alone_are_infinitely_far() -> None:
 
 
 def test_it_travels_with_the_weights(tmp_path) -> None:
-    file, few = tmp_path / "w.json", Features((roles.signal, content.signal))
+    file, few = tmp_path / "w.json", TextFeatures((roles.signal, content.signal))
     corpus = [team(i) for i in range(24)]
-    learned = Learned(few).fit(corpus).with_folds(corpus, [i % 4 for i in range(24)])
+    learned = StepRanker(few).fit(corpus).with_folds(corpus, [i % 4 for i in range(24)])
     learned.save(file)
-    again = Learned.load(file, few)
+    again = StepRanker.load(file, few)
     asked = [team(3), team(50), FOREIGN["one solver"]]  # the first question was trained on
     for one, other in zip(learned.judge(asked), again.judge(asked), strict=True):
         assert other.steps.tolist() == one.steps.tolist()
@@ -111,18 +112,19 @@ def test_it_travels_with_the_weights(tmp_path) -> None:
     record["corpus"]["edge"] = 0
     file.write_text(json.dumps(record))
     with pytest.raises(Exception, match="no weights of a learned localizer"):
-        Learned.load(file, few)
+        StepRanker.load(file, few)
 
 
 def test_a_question_of_the_corpus_is_judged_by_weights_without_it() -> None:
     corpus = [team(i) for i in range(24)]
-    few = Features((roles.signal, content.signal))
-    learned = Learned(few).fit(corpus).with_folds(corpus, [i % 4 for i in range(24)])
-    rest = Learned(few).fit([one for i, one in enumerate(corpus) if i % 4 != 3])
+    few = TextFeatures((roles.signal, content.signal))
+    learned = StepRanker(few).fit(corpus).with_folds(corpus, [i % 4 for i in range(24)])
+    rest = StepRanker(few).fit([one for i, one in enumerate(corpus) if i % 4 != 3])
     assert learned.judge([team(3)])[0].steps.tolist() == rest.judge([team(3)])[0].steps.tolist()
-    assert learned.judge([team(50)])[0].steps.tolist() == Learned(few).fit(corpus).judge([team(50)])[0].steps.tolist()
-    seen = {question for fold in shipped().folds for question in fold.questions}
-    assert seen == shipped().trained_on
+    whole = StepRanker(few).fit(corpus)
+    assert learned.judge([team(50)])[0].steps.tolist() == whole.judge([team(50)])[0].steps.tolist()
+    seen = {question for fold in Learned().ranker.folds for question in fold.questions}
+    assert seen == Learned().ranker.trained_on
 
 
 def test_what_a_localizer_is_worth_names_its_target_and_what_guessing_gets() -> None:

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import ScriptedEngine
 
-from apportion.pipeline.core.config import Config
-from apportion.pipeline.localizers.load import Context, Slow, checkers
-from apportion.pipeline.localizers.process.arithmetic import COLUMNS, arithmetic, claims
-from apportion.pipeline.localizers.process.planted import planted, sound
-from apportion.pipeline.localizers.process.ranked import ProcessChecker, Signals
-from apportion.pipeline.localizers.process.value_drop import final_answer, value_drop
+from apportion.pipeline.localizers.base import Means, make
 from apportion.pipeline.trajectory.case import Case, Label, Step
+from research.process_scorers.arithmetic import COLUMNS, arithmetic, claims
+from research.process_scorers.ranked import Signals, checker
+from research.process_scorers.spoilt import planted, sound
+from research.process_scorers.value_drop import final_answer, value_drop
 
+SOLUTIONS = Means(sound=True)
 CLIPS = (
     "Natalia sold 48/2 = <<48/2=24>>24 clips in May.\n"
     "Natalia sold 48+24 = <<48+24=72>>72 clips altogether in April and May.\n#### 72"
@@ -124,12 +124,12 @@ def test_the_ranker_names_a_step_or_none():
         marks[case.case_id] = np.array([[float(place == label)] for place in range(3)])
         cases.append(case)
     signals = Signals(lambda some: {case.case_id: marks[case.case_id] for case in some})
-    checker = ProcessChecker("marks", (signals,))
-    fitted = checker.fit(cases[10:30])
-    assert [verdict.first_wrong for verdict in fitted.judge(cases[30:])] == [
+    ranker = checker(signals)
+    fitted = ranker.fit(cases[10:30], SOLUTIONS)
+    assert [verdict.first_wrong for verdict in fitted.judge(cases[30:], SOLUTIONS)] == [
         None if case.label is None else case.label.step for case in cases[30:]
     ]
-    assert checker.judge(cases)[0].first_wrong is None  # nothing learned: all alike
+    assert ranker.judge(cases, SOLUTIONS)[0].first_wrong is None  # nothing learned: all alike
 
 
 def test_signals_look_at_each_case_once():
@@ -161,13 +161,8 @@ def test_signals_on_file_are_not_measured_again_and_another_text_is_another_solu
     assert seen == ["1", "2", "3"]
 
 
-def test_checkers_that_ask_the_model_wait_until_they_are_asked_for():
-    quick = checkers(Context(Config()))
-    slow = {"value_drop", "surprise", "trained", "ranked", "ranked with trained", "generative_judge"}
-    assert slow == {one.name for one in checkers(Context(Config()), sorted(slow)) if isinstance(one, Slow) and one.slow}
+def test_checkers_that_ask_no_model_are_named_by_path():
     case = solution("3 + 4 = 7", "7 * 2 = 15", label=1)
-    names = {one.name for one in quick}
-    assert {"arithmetic", "structure and arithmetic"} <= names
-    assert not names & slow
-    for one in quick:  # nothing is loaded, and the engine of a Config() could not be
-        assert len(one.fit([case]).judge([case])[0].steps) == 2
+    for name in ("Arithmetic", "StructureAndArithmetic"):
+        made = make(f"research.process_scorers.named:{name}")
+        assert len(made.fit([case], SOLUTIONS).judge([case], SOLUTIONS)[0].steps) == 2

@@ -11,10 +11,11 @@ from solutions import WORDS, llama, solution, words_tokenizer
 
 from apportion.pipeline.core.config import load_config
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.localizers.load import Context, checkers
-from apportion.pipeline.localizers.process.layout import layout
-from apportion.pipeline.localizers.process.planted import examples
-from apportion.pipeline.localizers.process.trained import columns, example, train
+from apportion.pipeline.localizers.base import Means
+from research.process_scorers.families import Sources, families
+from research.process_scorers.layout import layout
+from research.process_scorers.spoilt import examples
+from research.process_scorers.trained import columns, example, train
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,6 @@ def test_examples_come_in_pairs_and_another_file_is_named(tmp_path: Path):
 
 
 def test_without_solutions_to_plant_errors_in_the_process_model_says_what_it_needs(tmp_path: Path):
-    (_, one) = checkers(Context(load_config(None, (f"run.data={tmp_path}",))), ["trained"])
+    trained = families(Sources(load_config(None, (f"run.data={tmp_path}",))))["trained"]
     with pytest.raises(UserError, match="--plant"):
-        one.fit([solution("a"), solution("b", label=0)])
+        trained.fit([solution("a"), solution("b", label=0)], Means(sound=True))

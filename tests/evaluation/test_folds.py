@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from localize_cases import make
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
+from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question, judge_unseen
+from apportion.pipeline.localizers.base import TEXT_ONLY
 
 
 @given(
@@ -46,16 +47,14 @@ def test_one_question_cannot_be_held_out():
 class Memory:
     """Says of each case which questions it was trained on, and whether it was shown a label."""
 
-    name = "memory"
-
     def __init__(self, seen=()):
         self.seen = set(seen)
 
-    def fit(self, cases):
+    def fit(self, cases, means):
         assert all(case.label for case in cases)
         return Memory(case.question for case in cases)
 
-    def judge(self, cases):
+    def judge(self, cases, means):
         return [(case.question, self.seen, case.label, case.sound) for case in cases]
 
 
@@ -67,3 +66,15 @@ def test_a_case_is_judged_without_its_label_by_what_saw_every_other_fold():
         assert (question, label, sound) == (case.question, None, False)
         assert seen == {one.question for one, other in zip(cases, folds, strict=True) if other != fold}
     assert len(np.unique(folds)) == 3
+
+
+def test_a_case_is_never_judged_by_what_learned_from_its_question():
+    labelled = [make("A", 0, question=f"q{i}") for i in range(6)]
+    others = [make("A", question=f"new {i}") for i in range(2)]
+    cases = [*labelled, *others]
+    for case, (question, seen, label, _) in zip(cases, judge_unseen(Memory(), labelled, cases, TEXT_ONLY), strict=True):
+        assert (question, label) == (case.question, None)
+        assert case.question not in seen
+        assert len(seen) == (6 if case in others else 5)
+    (alone,) = judge_unseen(Memory(), labelled[:1], labelled[:1], TEXT_ONLY)
+    assert alone[1] == set()

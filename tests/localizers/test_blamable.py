@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from localize.logs import case
+from localize_logs import case
 from scripted import ScriptedEngine
 
-from apportion.pipeline.localizers.base import Verdict
-from apportion.pipeline.localizers.blamable import blamable, of_agents
-from apportion.pipeline.localizers.judge import GenerativeJudge
-from apportion.pipeline.localizers.learned import shipped
+from apportion.pipeline.localizers.base import Means, Verdict, of_agents
+from apportion.pipeline.localizers.generative_judge import GenerativeJudge
+from apportion.pipeline.localizers.learned import Learned
+from apportion.pipeline.trajectory.blamable import blamable
 from apportion.pipeline.trajectory.people import is_person
 
 
@@ -59,8 +59,8 @@ def test_a_verdict_keeps_only_agents() -> None:
 def test_no_localizer_that_reads_blames_a_person(person: str) -> None:
     guilty = "We assume a hypothetical placeholder.\n```python\nraise\n```"
     one = case((person, guilty), ("coder", "ok"), (person, guilty), ("Computer_terminal", "exitcode: 1"))
-    for localizer in (shipped(), GenerativeJudge(ScriptedEngine)):
-        (verdict,) = localizer.judge([one])
+    for localizer in (Learned(), GenerativeJudge()):
+        (verdict,) = localizer.judge([one], Means(ScriptedEngine))
         assert one.steps[int(verdict.steps.argmax())].agent == "coder"
         assert max(verdict.agents, key=lambda name: verdict.agents[name]) == "coder"
         assert np.exp(verdict.steps[1]) == pytest.approx(1) or verdict.steps[0] == -np.inf

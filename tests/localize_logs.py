@@ -13,3 +13,13 @@ def case(*said: tuple[str, str], question: str = "How many?", label: Label | Non
         steps.append(Step(index, name, "assistant", recipient or None, text))
     fields = {"reference": "7", "answer": None, "source": "test"} | more
     return Case(case_id=f"c-{question}", question=question, steps=tuple(steps), label=label, **fields)  # type: ignore[arg-type]
+
+
+AGENTS = ("Plan_Expert", "Data_Expert", "Verification_Expert")
+
+
+def planted(number: int) -> Case:
+    """A log of six messages in which the one that assumes something is to blame."""
+    guilty = number * 7 % 6
+    said = [(AGENTS[(i + number) % 3], "We assume five." if i == guilty else "We go on.") for i in range(6)]
+    return case(*said, question=f"question {number}", label=Label(guilty, said[guilty][0]))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from solutions import llama, solution, words_tokenizer
 
-from apportion.pipeline.localizers.process.layout import layout
-from apportion.pipeline.localizers.process.reading import COLUMNS, Reader
+from research.process_scorers.layout import layout
+from research.process_scorers.reading import COLUMNS, Reader
 
 
 def test_a_step_costs_what_the_model_says_of_its_tokens(tmp_path: Path):

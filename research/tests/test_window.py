@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from localize.logs import case
+from localize_logs import case
 from scripted import ByteTokenizer, decoded
 
 from apportion.pipeline.games.prompts import water_level
-from apportion.pipeline.localizers.signals.window import LEAST, cut, view_of
+from research.signals.window import LEAST, cut, view_of
 
 TOKENIZER = ByteTokenizer()
 
