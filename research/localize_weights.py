@@ -42,6 +42,7 @@ from apportion.pipeline.trajectory.case import Case
 from research.features import Features
 from research.signals import SCORED
 from research.signals.scored import ScoredSignal
+from research.weights import save, with_folds
 
 Floats = NDArray[np.float64]
 ALL = "all"
@@ -140,8 +141,8 @@ def main() -> None:
     for line in differences(ranks, sources):
         print(line)
     if not args.dry_run and not args.scorer:
-        done = learned.fit(cases).ranker.with_folds(cases, folds_by_question(cases))
-        replace(done, figures=figures).save(WEIGHTS)
+        done = with_folds(learned.fit(cases).ranker, cases, folds_by_question(cases))
+        save(replace(done, figures=figures), WEIGHTS)
         print(f"wrote {WEIGHTS}")
 
 

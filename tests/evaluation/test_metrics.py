@@ -73,7 +73,7 @@ def test_intervals_cover_the_mean_as_often_as_they_say():
     rng = np.random.default_rng(0)
     inside = 0
     for trial in range(200):
-        (found,) = means(rng.random((60, 1)) ** 2, trial, draws=400)
+        (found,) = means(rng.random((60, 1)) ** 2, trial)
         inside += found.low <= 1 / 3 <= found.high
     assert 0.88 <= inside / 200 <= 0.99
 

@@ -85,20 +85,9 @@ class Likeness:
         apart = np.sqrt((((self.rows[others] - row) / self.scale) ** 2).mean(axis=1))
         return float(np.sort(apart)[:NEAREST].mean())
 
-    def record(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "words": sorted(self.words),
-            "questions": list(self.questions),
-            "columns": list(COLUMNS),
-            "rows": [[round(value, 6) for value in row] for row in self.rows.tolist()],
-            "scale": self.scale.tolist(),
-            "edge": self.edge,
-        }
-
     @classmethod
     def read(cls, record: Mapping[str, Any]) -> Likeness:
-        """From `record`. Raises KeyError, TypeError or ValueError where it is none, or has other columns."""
+        """From JSON. Raises KeyError, TypeError or ValueError where it is none, or has other columns."""
         rows, scale, edge = np.array(record["rows"], float), np.array(record["scale"], float), float(record["edge"])
         questions = tuple(map(str, record["questions"]))
         fits = rows.shape == (len(questions), len(COLUMNS)) and scale.shape == (len(COLUMNS),)

@@ -28,7 +28,6 @@ class Options:
 
     x: Floats
     chosen: int | None = None
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,6 @@ def fit(cases: Sequence[Options], l2: float | Floats = 1.0) -> Ranker:
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     case = np.repeat(np.arange(len(known)), sizes)
     chosen = starts + np.array([one.chosen for one in known])
-    weight = np.array([one.weight for one in known])
     beta = np.zeros(columns)
     prior = np.broadcast_to(np.asarray(l2, dtype=float), (columns,))
 
@@ -69,15 +67,15 @@ def fit(cases: Sequence[Options], l2: float | Floats = 1.0) -> Ranker:
         scores = scores - np.maximum.reduceat(scores, starts)[case]
         odds = np.exp(scores)
         total = np.add.reduceat(odds, starts)
-        loss = float(weight @ (np.log(total) - scores[chosen]) + 0.5 * at @ (prior * at))
+        loss = float((np.log(total) - scores[chosen]).sum() + 0.5 * at @ (prior * at))
         return loss, odds / total[case]
 
     loss, p = loss_and_p(beta)
     for _ in range(_STEPS):
         mean = np.add.reduceat(p[:, None] * rows, starts)
-        gradient = prior * beta - weight @ (rows[chosen] - mean)
+        gradient = prior * beta - (rows[chosen] - mean).sum(0)
         centred = rows - mean[case]
-        hessian = centred.T @ ((weight[case] * p)[:, None] * centred) + np.diag(prior + 1e-9)
+        hessian = centred.T @ (p[:, None] * centred) + np.diag(prior + 1e-9)
         step = np.linalg.solve(hessian, gradient)
         slope = float(gradient @ step)
         if slope < _TOLERANCE:

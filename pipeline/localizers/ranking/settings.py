@@ -8,7 +8,7 @@ Status: ours. Degenerate: fewer than two questions leave nothing to compare on: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,57 +49,34 @@ class Chosen:
         return self.ranker.log_p(_widened(x, case.source, self.setting, self.sources))
 
 
-def fit(
-    cases: Sequence[Case],
-    x: Sequence[Floats],
-    chosen: Sequence[int | None],
-    settings: Sequence[Setting] = SETTINGS,
-) -> tuple[Chosen, list[Floats]]:
+def fit(cases: Sequence[Case], x: Sequence[Floats], chosen: Sequence[int | None]) -> tuple[Chosen, list[Floats]]:
     """The ranker of the best setting, and for each training case log p by a ranker that has not seen its question.
 
-    `x` of shape (options, columns) a case; `chosen` the labelled option's place. Cost: settings x folds fits.
+    `x` of shape (options, columns) per case; `chosen` the labelled option's place. Cost: settings x folds fits.
     """
+    rows = list(zip(cases, x, chosen, strict=True))
     sources = tuple(sorted({case.source for case in cases}))
-    if len(sources) < 2:  # nothing to share
-        settings = [setting for setting in settings if setting.share == "all"] or settings
+    settings = [setting for setting in SETTINGS if len(sources) > 1 or setting.share == "all"]
     if len({case.question_id for case in cases}) < 2:
-        only = _fit(cases, x, chosen, settings[0], sources)
-        return only, [only.log_p(case, rows) for case, rows in zip(cases, x, strict=True)]
+        only = _fit(rows, settings[0], sources)
+        return only, [only.log_p(case, columns) for case, columns, _ in rows]
     folds = folds_by_question(cases, FOLDS)
-    unseen = {setting: _out_of_fold(cases, x, chosen, setting, sources, folds) for setting in settings}
+    unseen: dict[Setting, list[Floats]] = {}
+    for setting in settings:
+        by_fold = {
+            fold: _fit([row for row, other in zip(rows, folds, strict=True) if other != fold], setting, sources)
+            for fold in set(folds)
+        }
+        unseen[setting] = [
+            by_fold[fold].log_p(case, columns) for fold, (case, columns, _) in zip(folds, rows, strict=True)
+        ]
     best = max(settings, key=lambda setting: _likelihood(unseen[setting], chosen))
-    return _fit(cases, x, chosen, best, sources), unseen[best]
+    return _fit(rows, best, sources), unseen[best]
 
 
-def _fit(
-    cases: Sequence[Case], x: Sequence[Floats], chosen: Sequence[int | None], setting: Setting, sources: tuple[str, ...]
-) -> Chosen:
-    options = [
-        Options(_widened(rows, case.source, setting, sources), place)
-        for case, rows, place in zip(cases, x, chosen, strict=True)
-    ]
+def _fit(rows: Sequence[tuple[Case, Floats, int | None]], setting: Setting, sources: tuple[str, ...]) -> Chosen:
+    options = [Options(_widened(x, case.source, setting, sources), place) for case, x, place in rows]
     return Chosen(setting, sources, ranker.fit(options, setting.l2))
-
-
-def _out_of_fold(
-    cases: Sequence[Case],
-    x: Sequence[Floats],
-    chosen: Sequence[int | None],
-    setting: Setting,
-    sources: tuple[str, ...],
-    folds: Sequence[int],
-) -> list[Floats]:
-    fitted: Mapping[int, Chosen] = {
-        fold: _fit(*_without(fold, folds, cases, x, chosen), setting, sources) for fold in set(folds)
-    }
-    return [fitted[fold].log_p(case, rows) for fold, case, rows in zip(folds, cases, x, strict=True)]
-
-
-def _without(
-    fold: int, folds: Sequence[int], cases: Sequence[Case], x: Sequence[Floats], chosen: Sequence[int | None]
-) -> tuple[list[Case], list[Floats], list[int | None]]:
-    kept = [i for i, one in enumerate(folds) if one != fold]
-    return [cases[i] for i in kept], [x[i] for i in kept], [chosen[i] for i in kept]
 
 
 def _likelihood(log_p: Sequence[Floats], chosen: Sequence[int | None]) -> float:

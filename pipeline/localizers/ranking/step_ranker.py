@@ -1,10 +1,9 @@
-"""A ranker over the steps of a log on all signals, and the file that its weights travel in."""
+"""A ranker over the steps of a log on all signals, read from the file that its weights travel in."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -57,17 +56,6 @@ class StepRanker:
         like = Likeness.of(known)
         return replace(self, steps=self.fit_steps(options), trained_on=seen, folds=(), likeness=like, figures={})
 
-    def with_folds(self, cases: Sequence[Case], folds: Sequence[int]) -> StepRanker:
-        """A copy that has weights for each fold of its training cases, fitted without that fold's questions."""
-        made = []
-        for fold in sorted(set(folds)):
-            rest = [case for case, other in zip(cases, folds, strict=True) if other != fold]
-            without = frozenset(case.question_id for case, other in zip(cases, folds, strict=True) if other == fold)
-            steps = replace(self, folds=()).fit(rest).steps
-            if steps is not None:
-                made.append(Fold(without, steps))
-        return replace(self, folds=tuple(made))
-
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict a case, in order: log p of every step, and of every agent's likeliest one."""
         return [self._verdict(case, x) for case, x in zip(cases, self.features.of(cases), strict=True)]
@@ -99,22 +87,6 @@ class StepRanker:
     def _ranker_for(self, case: Case) -> Ranker | None:
         """The weights that have not seen the case's question, where there are such."""
         return next((fold.steps for fold in self.folds if case.question_id in fold.questions), self.steps)
-
-    def save(self, path: Path) -> None:
-        """Weights, what they belong to and what they have seen, as JSON."""
-        if self.steps is None:
-            raise ValueError("nothing has been learned yet")
-        record = {
-            "format": 3,
-            "signals": self.features.versions,
-            "scorer": self.features.scorer,
-            "steps": dict(zip(self.features.columns, self.steps.weights.tolist(), strict=True)),
-            "trained_on": sorted(self.trained_on),
-            "figures": dict(self.figures),
-            "folds": [{"without": sorted(fold.questions), "steps": fold.steps.weights.tolist()} for fold in self.folds],
-            "corpus": self.likeness.record() if self.likeness else None,
-        }
-        path.write_text(_json(record) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path, features: Features) -> StepRanker:
@@ -158,10 +130,3 @@ def _fold(record: Mapping[str, Any], columns: int) -> Fold:
     if weights.shape != (columns,) or not np.isfinite(weights).all():
         raise ValueError("the weights of a fold are no finite numbers, one a column")
     return Fold(frozenset(map(str, record["without"])), Ranker(weights))
-
-
-def _json(record: Mapping[str, Any]) -> str:
-    """Indented, but lists of numbers on one line each."""
-    return re.sub(
-        r"\[\s+([^][{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", json.dumps(record, indent=1)
-    )
