@@ -277,7 +277,7 @@ def test_evaluate_says_what_it_would_hold_against_what(shell: Shell):
     assert shell.code == 0, shell.lines
     assert shell.lines[-2].startswith("would hold 3 logs against ")
     assert shell.lines[-1] == "would write figures.json"
-    assert "there is none of that name" in shell.refused("evaluate", "process-bench", str(file), "-l", "x", "--dry-run")
+    assert "no such localizer" in shell.refused("evaluate", "process-bench", str(file), "-l", "x", "--dry-run")
     line = shell.refused("evaluate", "process-bench", str(file), "-l", "trained", "--dry-run")
     assert "`trained` learns from planted errors" in line
     assert shell.tree() == before

@@ -122,13 +122,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "advantages.options",
             ),
             Family("importers", "log format", "import FORMAT", ("name", "read"), "importer.options", dash="-"),
-            Family("localizers", "localizer", "failures.localizer", ("judge",), "failures.options"),
+            Family("localizers", "localizer", "failures.localizer", ("judge",), "failures.options", "docs/evaluate.md"),
             Family("tasks", "task source", "tasks.source", ("tasks",), "tasks.options"),
             Family(
                 "teams", "topology", "team.topology", ("name", "answerer", "play"), "team.options", "examples/dyad.py"
             ),
             Family("tools", "tool", "team.tools.NAME.kind", ("run",), "team.tools.NAME.options"),
-            Family("values", "value function", "annotate.value", ("name", "rules", "games", "values"), "annotate.options"),
+            Family(
+                "values", "value function", "annotate.value", ("name", "rules", "games", "values"), "annotate.options"
+            ),
             Family(
                 "verifiers",
                 "verifier",
@@ -168,8 +170,8 @@ def register(family: str, name: str, method: Any) -> None:
 
 
 def _plain(name: str) -> str:
-    """As a file is called: formats are also written with dashes."""
-    return name.replace("-", "_")
+    """As a file is called: formats are also written with dashes, floors with spaces."""
+    return name.replace("-", "_").replace(" ", "_")
 
 
 def _package(family: str) -> str:

@@ -271,7 +271,7 @@ class Quadrature(Estimator):
     Efficient and linear in the values. Exact for games of individual and pairwise effects, and where every coalition
     is valued. Not unbiased, and credits can leave [-1, 1] by their error.
     The interval takes the values as independent about an additive game: right for a rough game, too wide for a
-    smooth one, and too narrow where a threshold lies between the valued coalitions (benchmarks/shapley.py has the
+    smooth one, and too narrow where a threshold lies between the valued coalitions (research/shapley.py has the
     figures). `permutation` has an interval without a model.
     With `prompt`, pairs are chosen per square root of uncached token: more coalitions at the same prefill.
     Degenerate: n = 1 and n = 0 are exact. Cost: at least 2 n + 2 values a game, seconds once a plan at 4,096.

@@ -19,6 +19,7 @@ from apportion.pipeline.core.registry import Method, family
 from apportion.pipeline.datasets.hygiene import with_split
 from apportion.pipeline.datasets.train_rows import train_rows
 from apportion.pipeline.games.rejects import COLUMNS, unplayable
+from apportion.pipeline.localizers.base import label
 from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
@@ -102,7 +103,7 @@ def _inputs(config: Config, store: Store, run: str, source: str, credited: str) 
     """The tables that belong to one shard of trajectories: credits of the configured game, the failures beside them."""
     credits = store.read("credits", run, credited).filter(pc.field("player_kind") == "agent")
     shares = store.read("message_credits", run, credited)
-    failed = f"failures-{config.failures.localizer}-{source}"
+    failed = f"failures-{label(config.failures.localizer)}-{source}"
     return Inputs(
         trajectories=frame(store.read("trajectories", run, source).filter(pc.field("outcome").is_valid())),
         messages=frame(store.read("messages", run, source)),

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import pyarrow.compute as pc
 
 from apportion import schemas
-from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
@@ -140,7 +139,9 @@ class Credit(Stage[Shard, int]):
         desk = Desk(config, self.policy_id, games.logs, f"coalitions {shard.source}", total)
         valued = value_games(shard.value, games, desk)
         if shard.value.own_code:
-            keep_rules(self.run.store, self.run.id, config.annotate.value, config.annotate.options, shard.rules.__dict__)
+            keep_rules(
+                self.run.store, self.run.id, config.annotate.value, config.annotate.options, shard.rules.__dict__
+            )
         write = self.run.writer(shard.name, shard.fingerprint)
         for table, rows in shard.value.further(desk).items():
             write(table, rows)
@@ -180,7 +181,7 @@ class Credit(Stage[Shard, int]):
         return set(rollouts["trajectory_id"].slice(0, section.limit).to_pylist())
 
     def _known(self, shard: Shard) -> set[str]:
-        """Ids of the trajectories credited or set aside, however their games were solved; what is damaged is not known."""
+        """Ids of the trajectories credited or set aside, however their games were solved; damaged ones are not known."""
         known = set[str]()
         with contextlib.suppress(WorkError, SchemaError):
             known |= set(self.run.read("games", shard.name, ["trajectory_id"])["trajectory_id"].to_pylist())

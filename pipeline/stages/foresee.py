@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from apportion.pipeline.core.reasons import summed
 from apportion.pipeline.games.game import Game
 from apportion.pipeline.games.tables import Planned
-from apportion.pipeline.localizers import value_drop
-from apportion.pipeline.play.continuation import logs_of
 from apportion.pipeline.runs.run import Run
-from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.blame import FailurePlan, failures_of, wanted_of
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values._desk import Desk
 from apportion.pipeline.values._shard import ask_all
@@ -22,9 +18,6 @@ from apportion.pipeline.values.base import ValueFunction
 
 if TYPE_CHECKING:
     from apportion.pipeline.stages.credit import Credit
-
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_PLACE = re.compile(r"^trajectory \S+: ")
 
 
 @dataclass
@@ -115,55 +108,6 @@ def notes(seen: Foreseen, window: int) -> list[str]:
     if seen.unanswered:
         lines.append(f"mind: in {seen.unanswered:,} trajectories no message is the answer; it is read after the last")
     return lines
-
-
-def failure_notes(plan: FailurePlan, tokenizer: Any) -> list[str]:
-    """Why trajectories of the pending shards are not looked at as failures, a line each."""
-    reasons: list[str] = []
-    sources = {shard.source for shard in plan.pending}
-    for source in sorted(sources):
-        for log in logs_of(Store(plan.config.store_root), plan.run, source):
-            if log.trajectory["success"] is None:
-                reasons.append("without a verdict: not known to have failed")
-            elif not log.trajectory["success"] and not log.turns:
-                reasons.append("no agent spoke")
-    limit = plan.config.failures.limit
-    for source in sorted(sources):
-        beyond = 0 if limit is None else len(failures_of(plan, source).logs) - limit
-        reasons += [f"beyond failures.limit = {limit}"] * beyond
-    for shard in plan.pending:
-        if shard.kind == value_drop.NAME:
-            logs = wanted_of(plan, shard, failures_of(plan, shard.source))
-            reasons += _unreadable(plan, logs, tokenizer)
-    return [f"not looked at: {count} x {reason}" for reason, count in summed(reasons)]
-
-
-def _unreadable(plan: FailurePlan, logs: Sequence[Log], tokenizer: Any) -> Iterable[str]:
-    cue, window = plan.config.annotate.cue, plan.config.model.max_model_len
-    for log in logs:
-        try:
-            value_drop.requests(log, tokenizer, cue, window)
-        except ValueError as error:
-            yield str(error)
-
-
-def summed(reasons: Iterable[str]) -> list[tuple[str, int]]:
-    """Reasons with their counts, the most frequent first; those that differ in numbers only are one, with the range."""
-    numbers: dict[str, list[list[str]]] = defaultdict(list)
-    for reason in reasons:
-        told = _PLACE.sub("", reason)
-        numbers[_NUMBER.sub("{}", told.replace("{", "(").replace("}", ")"))].append(_NUMBER.findall(told))
-    made = [(_ranged(text, found), len(found)) for text, found in numbers.items()]
-    return sorted(made, key=lambda one: (-one[1], one[0]))
-
-
-def _ranged(text: str, found: Sequence[Sequence[str]]) -> str:
-    """`text` with the numbers of its reasons at their places, as `a` or `a to b`."""
-    ranges = []
-    for column in zip(*found, strict=True):
-        low, high = min(column, key=float), max(column, key=float)
-        ranges.append(low if low == high else f"{low} to {high}")
-    return text.format(*ranges)
 
 
 def _share(share: float) -> str:

@@ -10,25 +10,11 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import family
 from apportion.pipeline.engines.checkpoints import PROVENANCE
 from apportion.pipeline.engines.checks import to_load, to_speak
-from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.team import load_team
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.blame import FailurePlan
 from apportion.pipeline.stages.loop import Round
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.verifiers import get_verifier
-
-
-def to_blame(config: Config, run: str, blame: FailurePlan) -> None:
-    """Raise UserError where the pending shards need a model, a team or a verifier that is not to be had."""
-    Store(config.store_root).refuse_held(run)
-    continued = any(not shard.imported for shard in blame.pending)
-    if continued and config.team.agents:
-        check_team(config)
-    if continued:
-        check_verifier(config)
-    if continued or any(shard.kind == value_drop.NAME for shard in blame.pending):
-        to_speak(config)
 
 
 def to_continue(config: Config, run: str, pending: bool) -> None:

@@ -27,7 +27,7 @@ from apportion.pipeline.teams.voting import vote
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values._desk import Desk
 from apportion.pipeline.values.base import Asked, Need, Row, Terms, ValueFunction, roles_of, value_row, verdict_of
-from apportion.pipeline.verifiers.base import Verifier
+from apportion.pipeline.verifiers.base import Judge
 
 
 class Recount(ValueFunction):
@@ -70,7 +70,7 @@ def game(log: Log, rules: Rules, target: str, roles: Mapping[str, str] | None = 
     )
 
 
-def evaluate(game: Game, masks: NDArray[np.int64], log: Log, verifier: Verifier) -> list[dict[str, Any]]:
+def evaluate(game: Game, masks: NDArray[np.int64], log: Log, verifier: Judge) -> list[dict[str, Any]]:
     """The rows of `coalitions` of one game. Whatever the verifier raises comes through."""
     votes = votes_of(log.messages, game.players)
     rewards = rewards_of(log.messages, game.players, verifier, log.task.references)
@@ -88,7 +88,7 @@ def votes_of(messages: Sequence[Mapping[str, Any]], players: Sequence[str]) -> l
 
 
 def rewards_of(
-    messages: Sequence[Mapping[str, Any]], players: Sequence[str], verifier: Verifier, references: Sequence[str]
+    messages: Sequence[Mapping[str, Any]], players: Sequence[str], verifier: Judge, references: Sequence[str]
 ) -> dict[str, float]:
     """Vote -> its reward in [0, 1]. Judged is the wording of the first message that gave it, as in the team's answer.
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from script import SeededEngine
 
 from apportion.pipeline.core.config import Config, load_config
-from apportion.pipeline.localizers.load import Context
+from apportion.pipeline.evaluation import labelled
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
@@ -159,13 +159,11 @@ def evaluated(
 ) -> Made:
     """The figures of localizers (or of checkers of solutions) on labelled logs."""
     config = _configured(folder, toml)
-    logs = evaluation.read(format, folder / path)
+    logs = labelled.read(format, folder / path)
     chosen = evaluation.Choices(tuple(names), **choices)
-    if format == "process-bench":
-        report = evaluation.evaluate_solutions(Context(config), logs.cases, chosen)
-    else:
-        annotator = evaluation.second_annotator(folder / second, logs)[0] if second else None
-        report = evaluation.evaluate(Context(config), logs.cases, chosen, annotator=annotator)
+    annotator = labelled.annotator_of(folder / second, logs)[0] if second else None
+    planned = evaluation.plan(config, logs.cases, chosen, sound=format == "process-bench")
+    report = evaluation.evaluate(planned, annotator=annotator)
     notes = [{"note": note} for note in report.notes]
     return {"figures": report.figures, "differences": report.differences, "notes": notes}
 

@@ -14,8 +14,9 @@ from apportion import schemas
 from apportion.cli import blame as cli_blame
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.evaluation.worth import WORTH
-from apportion.pipeline.localizers import located
-from apportion.pipeline.localizers.learned import shipped, weights_fingerprint
+from apportion.pipeline.localizers import learned
+from apportion.pipeline.localizers.learned import Learned
+from apportion.pipeline.repair import located
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import blame as failures
@@ -162,7 +163,7 @@ def test_the_ranker_that_is_asked_for_by_name_reads_a_failed_log_without_a_model
     assert found["confidence"] == pytest.approx(best["probability"])
     assert (found["localizer"], found["target"], found["reason"]) == ("learned", "decisive", None)
     assert found["unlikeness"] > 1
-    assert found["weights_fingerprint"] == weights_fingerprint()
+    assert found["weights_fingerprint"] == Learned().weights
     assert store.read("repairs", run).num_rows == 0
     assert store.verify(run) == []
 
@@ -207,10 +208,10 @@ def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on
     said += [("Verification_Expert", talk)]
     path.write_text(chat(2, *said, success=False))
     run = imported(config, "messages", path)
-    ranker = shipped()
+    ranker = Learned().ranker
     seen = frozenset({question_id("Why 2?")})
     without = replace(ranker.folds[0], questions=seen)
-    monkeypatch.setattr(failures, "shipped", lambda: replace(ranker, trained_on=seen, folds=(without,)))
+    monkeypatch.setattr(learned, "_shipped", lambda: replace(ranker, trained_on=seen, folds=(without,)))
     (found,) = localized(config, run)
     assert (found["localizer"], found["reason"], found["agent"]) == ("learned", None, found["speaker"])
     assert found["agent"] in ("Chess_Expert", "Verification_Expert")
