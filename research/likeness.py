@@ -137,7 +137,7 @@ def own(run: str, data: Path) -> list[Case]:
     )
     planned = plan(config, run)
     sources = dict.fromkeys(shard.source for shard in planned.shards)
-    return [case_of(log) for source in sources for log in failures_of(planned, source).logs]
+    return [case_of(log) for source in sources for log in planned.failures(source).logs]
 
 
 if __name__ == "__main__":

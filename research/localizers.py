@@ -101,7 +101,7 @@ def measure(config: Config, run: str, number: int, others: int, seed: int) -> di
     told = Store(config.store_root).read("localizations", run).to_pylist()
     planned = plan(config, run)
     sources = dict.fromkeys(shard.source for shard in planned.shards)
-    logs = {log.trajectory_id: log for source in sources for log in failures_of(planned, source).logs}
+    logs = {log.trajectory_id: log for source in sources for log in planned.failures(source).logs}
     bench = Bench.open(config)
     steps: dict[str, dict[str, int]] = defaultdict(dict)
     for row in told:

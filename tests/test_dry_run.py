@@ -306,9 +306,9 @@ def test_what_stands_is_not_done_again(shell: Shell, imported: Any, monkeypatch:
     manifest = Store(shell.folder / "data/runs").manifest("c") or {}
     config = load_config(None, (f"model.path={shell.folder / 'model'}",), manifest["config"])
     for stage in (annotate, failures):
-        planned = stage.plan(config, "c")
+        planned = Credit(Run(config, "c"))
         for one in planned.pending:
-            stage.run_shard(planned, one)
+            planned.work(one)
     lines = shell("annotate", "--run", "c", "--dry-run")
     assert lines[-1] == "all that is asked for stands: nothing would be done"
 

@@ -181,7 +181,7 @@ class Credit(Stage[Shard, int]):
         return set(rollouts["trajectory_id"].slice(0, section.limit).to_pylist())
 
     def _known(self, shard: Shard) -> set[str]:
-        """Ids of the trajectories credited or set aside, however their games were solved; damaged ones are not known."""
+        """Ids of the trajectories credited or set aside, however their games were solved; of what can be read."""
         known = set[str]()
         with contextlib.suppress(WorkError, SchemaError):
             known |= set(self.run.read("games", shard.name, ["trajectory_id"])["trajectory_id"].to_pylist())

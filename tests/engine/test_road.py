@@ -148,7 +148,7 @@ def test_running_again_does_nothing(road: Road):
 def _asked(road: Road):
     planned = plan(road.config, road.run)
     engine = engine_for(road.config.model, road.config.data_root)
-    games = [one for shard in planned.shards for one in games_of(planned, shard).planned]
+    games = [one for shard in planned.shards for one in planned.games_of(shard).planned]
     return [ask(one.game, one.masks, engine.tokenizer) for one in games]
 
 

@@ -101,10 +101,10 @@ def annotated(config: Config) -> int:
     sample.prepare(sampling)
     for part in sampling.pending:
         sample.run_shard(sampling, part)
-    plan = credit.plan(config, "r")
+    plan = Credit(Run(config, "r"))
     pending = plan.pending
     for shard in pending:
-        assert credit.run_shard(plan, shard)
+        assert plan.work(shard)
     return len(pending)
 
 
@@ -156,7 +156,7 @@ def test_a_dry_run_does_not_import_it(project: Path, engine: ScriptedEngine):
     config = configured(project, *OWN)
     annotated(config)
     (project / "mine.py").write_text("raise SystemExit('imported')")
-    plan = credit.plan(config, "r", dry=True)
+    plan = Credit(Run(config, "r"), dry=True)
     assert plan.assumed.startswith("a dry run does not import annotate.value = 'mine.py:Named'")
     assert foresee(plan, engine.tokenizer).total["games"] == 2
 
@@ -205,14 +205,14 @@ def test_what_is_wrong_with_it_is_said_before_anything_is_valued(
 ):
     annotated(configured(project, 'on = "none"'))
     with pytest.raises(UserError, match=answer):
-        credit.plan(configured(project, *lines), "r")
+        Credit(Run(configured(project, *lines), "r"))
 
 
 def test_it_cannot_take_the_name_of_another(project: Path, engine: ScriptedEngine):
     annotated(configured(project, 'on = "none"'))
     (project / "mine.py").write_text(NAMED.replace('"named"', '"recount"'))
     with pytest.raises(UserError, match=r"it is called 'recount', as one that exists; rename it"):
-        credit.plan(configured(project, *OWN), "r")
+        Credit(Run(configured(project, *OWN), "r"))
 
 
 def test_a_value_beyond_its_bounds_ends_the_shard_with_the_place(project: Path, engine: ScriptedEngine):
@@ -227,8 +227,8 @@ def test_a_value_beyond_its_bounds_ends_the_shard_with_the_place(project: Path, 
 
 def test_a_table_of_one_method_goes_before_the_keys_that_all_share(project: Path, engine: ScriptedEngine):
     annotated(configured(project, 'on = "none"'))
-    shared = credit.plan(configured(project, 'cue = "so:"'), "r")
-    alone = credit.plan(configured(project, "[annotate.likelihood]", 'cue = "so:"'), "r")
-    of_another = credit.plan(configured(project, 'cue = "so:"', "[annotate.regenerate]", 'cue = "hm:"'), "r")
+    shared = Credit(Run(configured(project, 'cue = "so:"'), "r"))
+    alone = Credit(Run(configured(project, "[annotate.likelihood]", 'cue = "so:"'), "r"))
+    of_another = Credit(Run(configured(project, 'cue = "so:"', "[annotate.regenerate]", 'cue = "hm:"'), "r"))
     assert [shard.fingerprint for shard in shared.shards] == [shard.fingerprint for shard in alone.shards]
-    assert shared.spec == of_another.spec != credit.plan(configured(project), "r").spec
+    assert shared.spec == of_another.spec != Credit(Run(configured(project), "r")).spec

@@ -85,9 +85,9 @@ def sampled(folder: Path, toml: str, *sets: str) -> Made:
 def credited(folder: Path, toml: str, *sets: str, run: str = "") -> Made:
     """Credit a run's agents."""
     config = _configured(folder, toml, *sets)
-    planned = annotate.plan(config, run or config.run_id)
+    planned = Credit(Run(config, run or config.run_id))
     games = [
-        {"shard": shard.name, "rules": shard.rules.__dict__, "games": annotate.run_shard(planned, shard)}
+        {"shard": shard.name, "rules": shard.rules.__dict__, "games": planned.work(shard)}
         for shard in planned.pending
     ]
     return {"annotated": games}
@@ -96,16 +96,16 @@ def credited(folder: Path, toml: str, *sets: str, run: str = "") -> Made:
 def blamed(folder: Path, toml: str, *sets: str, run: str = "") -> Made:
     """Find, repair and pair what went wrong in a run's failures."""
     config = _configured(folder, toml, *sets)
-    planned = failures.plan(config, run or config.run_id)
-    looked = [{"shard": shard.name, "failures": failures.run_shard(planned, shard)} for shard in planned.pending]
+    planned = Blame(Run(config, run or config.run_id))
+    looked = [{"shard": shard.name, "failures": planned.work(shard)} for shard in planned.pending]
     return {"looked at": looked}
 
 
 def injected(folder: Path, toml: str, *sets: str) -> Made:
     """Plant errors in a run's successes."""
     config = _configured(folder, toml, *sets)
-    planned = inject.plan(config, config.run_id)
-    return {"planted": [{"shard": s.name, **asdict(inject.run_shard(planned, s))} for s in planned.pending]}
+    planned = Inject(Run(config, config.run_id))
+    return {"planted": [{"shard": s.name, **asdict(planned.work(s))} for s in planned.pending]}
 
 
 def audited(folder: Path, toml: str, *sets: str) -> Made:
@@ -113,7 +113,7 @@ def audited(folder: Path, toml: str, *sets: str) -> Made:
     config = _configured(folder, toml, *sets)
     replays = auditing.plan(config, config.run_id).plan
     for shard in replays.pending if replays else ():
-        annotate.run_shard(replays, shard)
+        replays.work(shard)
     auditing.make(config, config.run_id)
     return {}
 

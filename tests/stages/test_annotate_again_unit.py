@@ -52,7 +52,7 @@ def test_a_shard_without_a_success_has_no_games_and_stands(tmp_path: Path, engin
     sample_all(config)
     failed = Store(config.store_root).read("trajectories", "r", "sampled-00001")["success"].to_pylist()
     assert failed == [False] * 4
-    assert foresee(annotate.plan(config, "r"), engine.tokenizer).total["games"] == 4
+    assert foresee(Credit(Run(config, "r")), engine.tokenizer).total["games"] == 4
     assert annotate_all(config) == (["sampled-00000", "sampled-00001"], 4)
     assert annotate_all(config) == ([], 0)
     assert Store(config.store_root).verify("r") == []

@@ -131,7 +131,7 @@ def test_a_run_without_credit_is_refused(tmp_path: Path) -> None:
 
 def test_imported_logs_are_audited_without_replays(tmp_path: Path) -> None:
     config = filled(tmp_path, "imported")
-    asked = audit.plan(config, "r")
+    asked = Audit(Run(config, "r"))
     assert (asked.plan, asked.rollouts) == (None, 0)
     assert asked.why_not == "imported logs cannot be replayed: the rest of the audit is made"
     assert values(config)["leak_mean", "likelihood"] == 0.5
@@ -170,13 +170,13 @@ def test_replays_of_a_scripted_run(tmp_path: Path, engine: ScriptedEngine) -> No
     config = configured(tmp_path, audit={"trajectories": 3, "samples": 2})
     sample_all(config)
     annotate_all(config)
-    asked = audit.plan(config, "r")
+    asked = Audit(Run(config, "r"))
     assert asked.plan is not None
     # Two shards of the team, two trajectories from the head of each, two workers, two arms of two rollouts.
     assert asked.rollouts == 2 * 2 * 2 * 2 * 2
     for shard in asked.plan.pending:
-        annotate.run_shard(asked.plan, shard)
-    again = audit.plan(config, "r")
+        asked.plan.work(shard)
+    again = Audit(Run(config, "r"))
     assert again.plan is not None
     assert (again.plan.pending, again.rollouts) == ((), 0)
     found = {(row["metric"], row["scope"]): row for row in audit.make(config, "r").to_pylist()}

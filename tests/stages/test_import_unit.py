@@ -67,15 +67,15 @@ def imported(config: Config, format: str, path: Path) -> str:
 
 
 def annotate_all(config: Config, run: str) -> int:
-    plan = annotate.plan(config, run)
-    return sum(annotate.run_shard(plan, shard) for shard in plan.pending)
+    plan = Credit(Run(config, run))
+    return sum(plan.work(shard) for shard in plan.pending)
 
 
 def localized(config: Config, run: str) -> list[dict[str, Any]]:
     """The rows of `localizations` that the default makes."""
-    plan = failures.plan(config, run)
+    plan = Blame(Run(config, run))
     for shard in plan.pending:
-        failures.run_shard(plan, shard)
+        plan.work(shard)
     found: list[dict[str, Any]] = Store(config.store_root).read("localizations", run).to_pylist()
     return found
 
@@ -179,7 +179,7 @@ def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_n
     assert (found["reason"], found["unlikeness"] > 1) == (located.UNLIKE, True)
     store = Store(config.store_root)
     assert store.read("steps", run).num_rows == 0
-    assert failures.plan(config, run).pending == ()
+    assert Blame(Run(config, run)).pending == ()
     (asked,) = localized(by_name(config, "learned"), run)
     assert asked["first_error"] is not None
     (again,) = localized(config, run)
@@ -189,8 +189,8 @@ def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_n
 
 def test_a_dry_run_counts_the_logs_of_which_nothing_will_be_said(config: Config, logs: Path):
     run = imported(config, "messages", logs)
-    assert failures.cost(failures.plan(config, run))["unlike"] == 1
-    assert failures.cost(failures.plan(by_name(config, "learned"), run))["unlike"] == 0
+    assert Blame(Run(config, run)).cost()["unlike"] == 1
+    assert Blame(Run(by_name(config, "learned"), run)).cost()["unlike"] == 0
 
 
 def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on(
@@ -304,7 +304,7 @@ def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path,
         now = config.model_copy(update=told)
         run = imported(now, "messages", logs)
         annotate_all(now, run)
-        where = _where(annotate.plan(now, run).shards[0].rules)
+        where = _where(Credit(Run(now, run)).shards[0].rules)
         rows = query(now.store_root, _CREDIT_SQL.format(run=run, where=where)).to_pylist()
         shown.append(sorted((row["player"], row["success"], row["games"]) for row in rows))
     assert shown == [[("ann", False, 1), ("ann", True, 2), ("bob", False, 1), ("bob", True, 1)]] * 2
@@ -315,7 +315,7 @@ def test_the_screen_names_localizer_and_target_says_why_nobody_is_blamed_and_wha
 ):
     run = imported(config, "messages", logs)
     for asked, worth in ((config, False), (by_name(config, "learned"), True)):
-        plan = failures.plan(asked, run)
+        plan = Blame(Run(asked, run))
         cli_blame.say_how(plan)
         cli_blame.say_planned(plan, run)
         planned = capsys.readouterr().err

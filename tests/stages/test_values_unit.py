@@ -115,7 +115,7 @@ def test_a_replay_is_refused_under_other_conditions(tmp_path: Path, engine: Scri
     sample_all(config)
     other = configured(tmp_path, annotate={"value": "replay"}, sample={"temperature": 0.1})
     with pytest.raises(UserError, match=r"another team, decoding.*set annotate\.value=likelihood"):
-        annotate.plan(other, "r")
+        Credit(Run(other, "r"))
 
 
 def test_messages_as_players_earn_their_agents_credit_exactly(tmp_path: Path, engine: ScriptedEngine):
@@ -205,4 +205,4 @@ def test_only_a_vote_can_be_counted_again(tmp_path: Path, engine: ScriptedEngine
     config = configured(tmp_path, annotate={"value": "recount"})
     sample_all(config)
     with pytest.raises(UserError, match="a planner_workers team takes no vote"):
-        annotate.plan(config, "r")
+        Credit(Run(config, "r"))
