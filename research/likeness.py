@@ -128,14 +128,15 @@ def retail_cases(logs: Path, labels: Path) -> list[Case]:
 
 def own(run: str, data: Path) -> list[Case]:
     """The failures of a run of our own; nobody has labelled them."""
-    from apportion.pipeline.stages.blame import failures_of, plan
+    from apportion.pipeline.runs.run import Run
+    from apportion.pipeline.stages.blame import Blame
 
     config = load_config(
         None,
         (f"run.data={data}", "failures.localizer=learned"),
         (Store(data / "runs").manifest(run) or {}).get("config"),
     )
-    planned = plan(config, run)
+    planned = Blame(Run(config, run))
     sources = dict.fromkeys(shard.source for shard in planned.shards)
     return [case_of(log) for source in sources for log in planned.failures(source).logs]
 

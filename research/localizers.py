@@ -96,10 +96,11 @@ def _quoted(runs: list[str]) -> str:
 def measure(config: Config, run: str, number: int, others: int, seed: int) -> dict[str, NDArray[np.float64]]:
     """By localizer: shares of turned outcomes, shape (3, failures): at the located step, the next and a random one."""
     from apportion.pipeline.play.continuation import Bench
-    from apportion.pipeline.stages.blame import failures_of, plan
+    from apportion.pipeline.runs.run import Run
+    from apportion.pipeline.stages.blame import Blame
 
     told = Store(config.store_root).read("localizations", run).to_pylist()
-    planned = plan(config, run)
+    planned = Blame(Run(config, run))
     sources = dict.fromkeys(shard.source for shard in planned.shards)
     logs = {log.trajectory_id: log for source in sources for log in planned.failures(source).logs}
     bench = Bench.open(config)

@@ -18,15 +18,17 @@ from unittest import mock
 import pyarrow.parquet as pq
 from script import SeededEngine
 
+from apportion.pipeline.runs.run import Run
+from apportion.pipeline.stages.credit import Credit
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.inject import Inject
+from apportion.pipeline.stages.audit import Audit
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.evaluation import labelled
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import advantages, export, imports, inject, loop, sample, train
-from apportion.pipeline.stages import audit as auditing
-from apportion.pipeline.stages import blame as failures
-from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages import evaluate as evaluation
 from apportion.pipeline.stages.stage import play
 from apportion.pipeline.training.job import Job
@@ -111,10 +113,10 @@ def injected(folder: Path, toml: str, *sets: str) -> Made:
 def audited(folder: Path, toml: str, *sets: str) -> Made:
     """Replay what the audit asks for, and make its figures."""
     config = _configured(folder, toml, *sets)
-    replays = auditing.plan(config, config.run_id).plan
-    for shard in replays.pending if replays else ():
-        replays.work(shard)
-    auditing.make(config, config.run_id)
+    stage = Audit(Run(config, config.run_id))
+    for shard in stage.pending:
+        stage.work(shard)
+    stage.finish(())
     return {}
 
 

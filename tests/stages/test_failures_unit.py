@@ -9,11 +9,12 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import configured, reply, sample_all
 
+from apportion.pipeline.runs.run import Run
+from apportion.pipeline.stages.blame import Blame
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import rows
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import blame as failures
 
 
 def better(prompt: str) -> str:
