@@ -103,9 +103,7 @@ def plan(config: Config, run: str, *, dry: bool = False) -> AnnotatePlan:
     policy_id, _ = policy_of(config)
     names = [name for name in names if name.startswith(SPOKEN) and section.on != "none"]
     imported = {name: name.startswith("imported-") for name in names}
-    nature, assumed = (
-        nature_for(config.team, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
-    )
+    nature, assumed = nature_for(config, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
     rules = {alien: _rules(config, scorer, None if alien else nature) for alien in set(imported.values())}
     if any(one.value == replay.NAME for one in rules.values()):
         names = [name for name in names if not imported[name]]

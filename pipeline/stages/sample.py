@@ -138,7 +138,7 @@ def prepare(plan: SamplePlan) -> None:
     run = config.run_id
     shards = [shard.name for shard in plan.shards]
     told = config.to_store()
-    topology = {"path": config.team.topology, **asdict(nature_of(plan.team.topology))}
+    topology = {"path": config.sampling()["team"]["topology"], **asdict(nature_of(plan.team.topology))}
     manifest = {
         "kind": "sample", "spec": plan.spec, "rules": plan.rules, "shards": shards, "config": told,
         "topology": topology,
