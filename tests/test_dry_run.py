@@ -15,7 +15,10 @@ from small_checkpoint import NO_SYSTEM, write_checkpoint
 
 from apportion.cli import app as cli
 from apportion.pipeline.core import dry_run as dry
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
 
 
 @dataclass
@@ -300,13 +303,11 @@ def test_what_stands_is_not_done_again(shell: Shell, imported: Any, monkeypatch:
     engine = ScriptedEngine()
     monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: engine)
     from apportion.pipeline.core.config import load_config
-    from apportion.pipeline.stages import blame as failures
-    from apportion.pipeline.stages import credit as annotate
 
     manifest = Store(shell.folder / "data/runs").manifest("c") or {}
     config = load_config(None, (f"model.path={shell.folder / 'model'}",), manifest["config"])
-    for stage in (annotate, failures):
-        planned = Credit(Run(config, "c"))
+    for stage in (Credit, Blame):
+        planned = stage(Run(config, "c"))
         for one in planned.pending:
             planned.work(one)
     lines = shell("annotate", "--run", "c", "--dry-run")

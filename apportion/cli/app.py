@@ -104,7 +104,12 @@ def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False
 
 @app.command("import")
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="who-and-when, messages or process-bench.")],
+    format: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="who-and-when, messages, process-bench, or a class of your own: file.py:Class."
+        ),
+    ],
     path: Annotated[Path, typer.Argument(help="A file or a folder of logs.")],
     config: ConfigFile = None,
     sets: Sets = None,

@@ -68,8 +68,8 @@ class Family:
 
     def unknown(self, name: str) -> str:
         """Why there can be no method of that name, with the nearest that there is; empty where there can be one."""
-        if self.is_own(name) or _plain(name) in map(_plain, self.names()):
-            return ""
+        if self.is_own(name) or _plain(name) in _files(self.name) or _plain(name) in _points(self.name):
+            return ""  # entry points are looked for last: all installed packages are read for them
         known = self.names()
         near = difflib.get_close_matches(_plain(name.lower()).replace("_", self.dash), known, 1, 0.5)
         cure = f"did you mean {near[0]!r}?" if near else "or give your own as 'package.module:Class' or 'file.py:Class'"

@@ -70,7 +70,7 @@ class Credit(Stage[Shard, int]):
         self.scorer, (self.policy_id, _) = scorer_of(config), policy_of(config)
         sources = sources if config.annotate.on != "none" else []
         logs = {source.kind is Kind.IMPORTED for source in sources}
-        nature, assumed = nature_for(config.team, run.manifest, dry=dry) if False in logs else (None, "")
+        nature, assumed = nature_for(config, run.manifest, dry=dry) if False in logs else (None, "")
         kinds = {alien: self._ruled(None if alien else nature, dry) for alien in logs}
         valued = [source for source in sources if not (source.kind is Kind.IMPORTED and kinds[True][0].no_logs)]
         if sources and not valued:

@@ -14,10 +14,12 @@ from apportion.cli import app as cli
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.localizers.base import make
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.runs.trust import own_code
-from apportion.pipeline.stages import blame
-from apportion.pipeline.stages import imports as import_logs
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.imports import Import
+from apportion.pipeline.stages.stage import play
 
 MINE = '''
 import numpy as np
@@ -93,26 +95,25 @@ def configured(tmp_path: Path, model: Path, *sets: str) -> Config:
 
 def blamed(config: Config) -> list[dict[str, Any]]:
     """The rows of `localizations` of the configured localizer."""
-    planned = blame.plan(config, "logs")
-    for shard in planned.pending:
-        blame.run_shard(planned, shard)
-    (shard,) = planned.shards
+    stage = Blame(Run(config, "logs"))
+    play(stage)
+    (shard,) = stage.shards
     found: list[dict[str, Any]] = Store(config.store_root).read("localizations", "logs", shard.name).to_pylist()
     return found
 
 
 def test_annotate_takes_it_and_its_parameters(tmp_path: Path, model: Path, mine: str):
     config = configured(tmp_path, model, f"failures.localizer={mine}")
-    import_logs.run(import_logs.plan(config, "who-and-when", who_and_when(tmp_path)))
+    play(Import(config, "who-and-when", who_and_when(tmp_path)))
     rows = blamed(config)
     assert [(row["localizer"], row["first_error"], row["agent"]) for row in rows] == [("Shouting", 2, "bob")] * 4
-    assert not blame.plan(config, "logs").pending
+    assert not Blame(Run(config, "logs")).pending
     strict = configured(tmp_path, model, f"failures.localizer={mine}", "failures.options.least=3")
-    assert blame.plan(strict, "logs").pending, "another parameter gives other rows"
+    assert Blame(Run(strict, "logs")).pending, "another parameter gives other rows"
     assert {(row["first_error"], row["reason"]) for row in blamed(strict)} == {(None, "nobody shouts")}
     code = Path(mine.rpartition(":")[0])
     code.write_text(code.read_text().replace('"!"', '"!!"'))
-    assert blame.plan(strict, "logs").pending, "and so does other code"
+    assert Blame(Run(strict, "logs")).pending, "and so does other code"
 
 
 def test_evaluate_takes_it_and_its_parameters(
@@ -131,7 +132,7 @@ def test_evaluate_takes_it_and_its_parameters(
 @pytest.mark.parametrize("name", LOCALIZERS)
 def test_what_evaluate_names_can_be_named_for_a_runs_failures(tmp_path: Path, model: Path, name: str):
     config = configured(tmp_path, model, f"failures.localizer={name}")
-    import_logs.run(import_logs.plan(config, "who-and-when", who_and_when(tmp_path)))
+    play(Import(config, "who-and-when", who_and_when(tmp_path)))
     rows = blamed(config)
     assert [row["localizer"] for row in rows] == [name] * 4
     if name in ("constant_step_from_start", "constant_agent", "structure"):  # they learn from the other labelled logs
@@ -144,7 +145,7 @@ def test_without_labelled_logs_what_learns_names_nothing_and_says_why(tmp_path: 
         {"messages": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "x"}], "success": False}
     ]
     (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    import_logs.run(import_logs.plan(config, "messages", tmp_path / "chats.jsonl"))
+    play(Import(config, "messages", tmp_path / "chats.jsonl"))
     (row,) = blamed(config)
     assert (row["first_error"], row["reason"]) == (None, "it learns from labelled logs, and has seen none")
 
@@ -180,6 +181,6 @@ def test_its_code_is_run_only_where_this_call_names_it(mine: str):
 
 def test_a_class_called_like_another_localizer_is_refused(tmp_path: Path, model: Path, mine: str):
     config = configured(tmp_path, model, f"failures.localizer={mine.replace('Shouting', 'random')}")
-    import_logs.run(import_logs.plan(config, "who-and-when", who_and_when(tmp_path)))
+    play(Import(config, "who-and-when", who_and_when(tmp_path)))
     with pytest.raises(UserError, match="there is a localizer 'random'; give the class another name"):
-        blame.plan(config, "logs")
+        Blame(Run(config, "logs"))

@@ -11,10 +11,14 @@ from scripted import ScriptedEngine
 
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.runs.trust import own_code
-from apportion.pipeline.stages import advantages, credit, sample
+from apportion.pipeline.stages import advantages
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.foresee import foresee
+from apportion.pipeline.stages.sample import Sample
+from apportion.pipeline.stages.stage import play
 
 NAMED = '''
 """Does a coalition name the answer?"""
@@ -97,10 +101,7 @@ def configured(folder: Path, *lines: str) -> Config:
 
 def annotated(config: Config) -> int:
     """Sample and credit what is pending; the number of shards credited now."""
-    sampling = sample.plan(config)
-    sample.prepare(sampling)
-    for part in sampling.pending:
-        sample.run_shard(sampling, part)
+    play(Sample(config))
     plan = Credit(Run(config, "r"))
     pending = plan.pending
     for shard in pending:

@@ -18,18 +18,18 @@ from unittest import mock
 import pyarrow.parquet as pq
 from script import SeededEngine
 
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.credit import Credit
-from apportion.pipeline.stages.blame import Blame
-from apportion.pipeline.stages.inject import Inject
-from apportion.pipeline.stages.audit import Audit
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.evaluation import labelled
 from apportion.pipeline.runs.rules import rules_of
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import advantages, export, imports, inject, loop, sample, train
+from apportion.pipeline.stages import advantages, export, imports, loop, sample, train
 from apportion.pipeline.stages import evaluate as evaluation
+from apportion.pipeline.stages.audit import Audit
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
+from apportion.pipeline.stages.inject import Inject
 from apportion.pipeline.stages.stage import play
 from apportion.pipeline.training.job import Job
 from apportion.schemas import TABLES
@@ -89,8 +89,7 @@ def credited(folder: Path, toml: str, *sets: str, run: str = "") -> Made:
     config = _configured(folder, toml, *sets)
     planned = Credit(Run(config, run or config.run_id))
     games = [
-        {"shard": shard.name, "rules": shard.rules.__dict__, "games": planned.work(shard)}
-        for shard in planned.pending
+        {"shard": shard.name, "rules": shard.rules.__dict__, "games": planned.work(shard)} for shard in planned.pending
     ]
     return {"annotated": games}
 

@@ -9,10 +9,10 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, reply, rows, sample_all
 
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.core.config import Config
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.foresee import foresee
 from apportion.pipeline.teams.base import Conversation, Play
 

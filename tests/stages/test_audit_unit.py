@@ -15,16 +15,15 @@ from test_sample_annotate_unit import annotate_all, configured, sample_all
 from typer.testing import CliRunner
 
 from apportion import schemas
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.audit import Audit
-from apportion.pipeline.stages.stage import play
 from apportion.cli import audit as cli_audit
 from apportion.pipeline.audit.summary import paragraph
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import audit
-from apportion.pipeline.stages.audit import _limit
+from apportion.pipeline.stages.audit import Audit, _limit
+from apportion.pipeline.stages.stage import play
 
 
 def put(store: Store, table: str, shard: str, data: Sequence[dict[str, Any]], **partition: str) -> None:

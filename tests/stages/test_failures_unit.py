@@ -9,12 +9,12 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import configured, reply, sample_all
 
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.blame import Blame
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import rows
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.blame import Blame
 
 
 def better(prompt: str) -> str:
@@ -200,4 +200,4 @@ def test_the_limit_takes_every_task_once_before_any_twice(tmp_path: Path, engine
     found = plan.failures(plan.shards[0].source)
     logs = found.logs
     assert len({log.task.task_id for log in logs[:4]}) == 4
-    assert len(failures._asked_for(plan, plan.shards[0], found)) == 5
+    assert len(plan._wanted(plan.shards[0], found)) == 5

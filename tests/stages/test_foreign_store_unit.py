@@ -13,14 +13,14 @@ from scripted import ByteTokenizer, ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, sample_all
 from typer.testing import CliRunner
 
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.credit import Credit
 from apportion.cli.app import app
 from apportion.cli.common import config_of_run
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines.running import tokenizer_for
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.credit import Credit
 
 CODE = """
 from pathlib import Path

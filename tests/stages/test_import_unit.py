@@ -11,18 +11,18 @@ import pytest
 from scripted import ScriptedEngine
 
 from apportion import schemas
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.credit import Credit
-from apportion.pipeline.stages.blame import Blame
 from apportion.cli import blame as cli_blame
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.evaluation.worth import WORTH
 from apportion.pipeline.localizers import learned
 from apportion.pipeline.localizers.learned import Learned
 from apportion.pipeline.repair import located
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import imports
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.imports import Import
 from apportion.pipeline.stages.stage import play
 from apportion.pipeline.trajectory.case import question_id

@@ -9,16 +9,15 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import configured, sample_all
 
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.credit import Credit
-from apportion.pipeline.stages.blame import Blame
-from apportion.pipeline.stages.inject import Inject
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import rows
 from apportion.pipeline.play.continuation import logs_of
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.inject import Injected
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
+from apportion.pipeline.stages.inject import Inject, Injected
 
 
 def plant(config: Config) -> list[Injected]:

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from scripted import ScriptedEngine, decoded
 
-from apportion.pipeline.runs.run import Run
-from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.progress import watched
 from apportion.pipeline.engines.checkpoints import check_window
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.foresee import foresee
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.stages.stage import play
