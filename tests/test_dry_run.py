@@ -281,8 +281,8 @@ def test_evaluate_says_what_it_would_hold_against_what(shell: Shell):
     assert shell.lines[-2].startswith("would hold 3 logs against ")
     assert shell.lines[-1] == "would write figures.json"
     assert "no such localizer" in shell.refused("evaluate", "process-bench", str(file), "-l", "x", "--dry-run")
-    line = shell.refused("evaluate", "process-bench", str(file), "-l", "trained", "--dry-run")
-    assert "`trained` learns from planted errors" in line
+    line = shell.refused("evaluate", "process-bench", str(file), "-l", "monte_carlo", "--dry-run")
+    assert "logs in a file cannot be continued" in line
     assert shell.tree() == before
 
 
