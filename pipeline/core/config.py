@@ -8,7 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from apportion.pipeline.core import paths
@@ -230,11 +230,9 @@ class AuditConfig(_Section):
 
 
 class FailuresConfig(_Methods):
-    family = "localizers"
+    family: ClassVar[str] = "localizers"
 
-    localizer: Annotated[str, AfterValidator(lambda name: name if name == "none" else _checked("localizers", name))] = (
-        "monte_carlo"
-    )
+    localizer: str = "monte_carlo"
     """How the first error of a failure is found: monte_carlo, learned, value_drop, generative_judge, structure or
     another localizer of `evaluate`, or the path of your own; `none` leaves failures alone. Imported logs cannot be
     continued: for them `monte_carlo` means `learned` where a log is like those that its weights come from, and no step
@@ -253,6 +251,11 @@ class FailuresConfig(_Methods):
     """Also compare siblings of a group that share a prefix and differ in outcome."""
     limit: int | None = Field(None, ge=1, le=_MANY)
     """Look at so many failures of each shard at most."""
+
+    @field_validator("localizer")
+    @classmethod
+    def _known_localizer(cls, name: str) -> str:
+        return name if name == "none" else _checked(cls.family, name)
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Those of a localizer: `rollouts` and `margin` of the section where it has such, then its own table's."""
