@@ -80,13 +80,13 @@ def measure(tasks: int, data: Path) -> dict[str, Any]:
     from apportion.flows.annotate import annotate
     from apportion.flows.common import light
     from apportion.flows.sample import sample
+    from apportion.pipeline.engines import running
     from apportion.pipeline.runs.sql import query
-    from apportion.pipeline.stages import common
 
-    engine, start = clock(lambda: common.engine_for(config.model, config.data_root))
+    engine, start = clock(lambda: running.engine_for(config.model, config.data_root))
     timed = Timed(engine)
-    for running in common._running:
-        running.engine = timed
+    for one in running._running:
+        one.engine = timed
     with light():
         _, sampling = clock(lambda: sample(config))
         (games, _), annotating = clock(lambda: annotate(config, "road"))

@@ -12,11 +12,13 @@ from scripted import ScriptedEngine
 
 from apportion.cli import app as cli
 from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.dry_run import begin
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.evaluation.labelled import read
 from apportion.pipeline.localizers.base import make
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.runs.trust import own_code
-from apportion.pipeline.stages import blame
+from apportion.pipeline.stages import blame, evaluate
 from apportion.pipeline.stages import imports as import_logs
 
 MINE = '''
@@ -183,3 +185,19 @@ def test_a_class_called_like_another_localizer_is_refused(tmp_path: Path, model:
     import_logs.run(import_logs.plan(config, "who-and-when", who_and_when(tmp_path)))
     with pytest.raises(UserError, match="there is a localizer 'random'; give the class another name"):
         blame.plan(config, "logs")
+
+
+def test_a_dry_run_imports_none_of_it(tmp_path: Path, model: Path):
+    (tmp_path / "bomb.py").write_text("raise SystemExit('imported')")
+    config = configured(tmp_path, model, f"failures.localizer={tmp_path / 'bomb.py'}:Bomb")
+    logs = who_and_when(tmp_path)
+    import_logs.run(import_logs.plan(config, "who-and-when", logs))
+    begin(True)
+    try:
+        planned = blame.plan(config, "logs")
+        assert (blame.cost(planned)["failures"], planned.asks_scorer) == (4, False)
+        names = (config.failures.localizer,)
+        told = evaluate.foretell(evaluate.plan(config, read("who-and-when", logs).cases, evaluate.Choices(names)))
+        assert told[-1].startswith("would hold 4 logs against 2 localizers: structure, ")
+    finally:
+        begin(False)
