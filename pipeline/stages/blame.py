@@ -93,9 +93,13 @@ class Blame(Stage[Shard, int]):
             check_team(config)
         if continued:
             check_verifier(config)
-        methods = [self.method(shard) for shard in pending if shard.kind != SIBLING and self.loads(shard)]
-        if continued or any(method.needs is Needs.SCORER for method in methods):
+        if continued or self._asks_scorer():
             to_speak(config)
+
+    def _asks_scorer(self) -> bool:
+        """Whether a pending shard asks the model for likelihoods; code that a dry run does not load may as well."""
+        shards = [shard for shard in self.pending if shard.kind != SIBLING and self.loads(shard)]
+        return any(self.method(shard).needs is Needs.SCORER for shard in shards)
 
     def failures(self, source: str) -> Failures:
         """All failures of a shard of trajectories."""
@@ -183,7 +187,7 @@ class Blame(Stage[Shard, int]):
             )
         if cost["failures"]:
             yield from worth_of({shard.kind for shard in self.shards if shard.imported or shard.kind == "learned"})
-        tokenizer = running.tokenizer_for(config.model, config.data_root) if self.pending else None
+        tokenizer = running.tokenizer_for(config.model, config.data_root) if self._asks_scorer() else None
         for reason, count in summed(self._obstacles(tokenizer)):
             yield f"not looked at: {count} x {reason}"
         if not self.shards:
