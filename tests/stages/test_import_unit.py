@@ -23,6 +23,7 @@ from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import imports
 from apportion.pipeline.stages.blame import Blame
 from apportion.pipeline.stages.credit import Credit
+from apportion.pipeline.stages.foresee_blame import cost
 from apportion.pipeline.stages.imports import Import
 from apportion.pipeline.stages.stage import play
 from apportion.pipeline.trajectory.case import question_id
@@ -190,8 +191,8 @@ def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_n
 
 def test_a_dry_run_counts_the_logs_of_which_nothing_will_be_said(config: Config, logs: Path):
     run = imported(config, "messages", logs)
-    assert Blame(Run(config, run)).cost()["unlike"] == 1
-    assert Blame(Run(by_name(config, "learned"), run)).cost()["unlike"] == 0
+    assert cost(Blame(Run(config, run)))["unlike"] == 1
+    assert cost(Blame(Run(by_name(config, "learned"), run)))["unlike"] == 0
 
 
 def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on(
