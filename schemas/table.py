@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 
 from apportion.pipeline.core.errors import WorkError
@@ -99,6 +100,11 @@ class Table:
     def empty(self) -> pa.Table:
         """The table with its declared columns and no row."""
         return self.schema.empty_table()
+
+    def frame_schema(self, *names: str) -> pl.Schema:
+        """The columns `names` (all without any) as a Polars schema."""
+        every = pl.DataFrame(self.empty()).schema
+        return pl.Schema({name: every[name] for name in names or every})
 
     def from_rows(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
         """Build the table from one mapping a row; an absent nullable column is null.

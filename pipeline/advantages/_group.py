@@ -7,25 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-ADVANTAGE_SCHEMA = pl.Schema(
-    {
-        "trajectory_id": pl.String,
-        "message_index": pl.Int32,
-        "method": pl.String,
-        "parameters": pl.String,
-        "agent": pl.String,
-        "role": pl.String,
-        "reward_parts": pl.String,
-        "reward": pl.Float64,
-        "group_id": pl.String,
-        "group_mean": pl.Float64,
-        "group_std": pl.Float64,
-        "group_size": pl.Int32,
-        "advantage": pl.Float64,
-        "degenerate": pl.Boolean,
-        "game_id": pl.String,
-    }
-)
+from apportion.schemas import TABLES
+
+ADVANTAGE_SCHEMA = TABLES["advantages"].frame_schema()
 
 
 def compared(rewards: pl.DataFrame, by: Sequence[str], advantage: pl.Expr, sigma_min: float) -> pl.DataFrame:

@@ -9,19 +9,16 @@ from typing import Literal
 import polars as pl
 
 from apportion.pipeline.core.errors import UserError
+from apportion.schemas import TABLES
 
 Need = Literal["credits", "credits_on_failures", "message_credits", "localizations"]
 
-_TEXT, _NUMBER, _INDEX = pl.String(), pl.Float64(), pl.Int32()
-CREDITS = {
-    "game_id": _TEXT, "trajectory_id": _TEXT, "player": _TEXT, "role": _TEXT, "credit": _NUMBER, "loo": _NUMBER,
-    "v_full": _NUMBER, "v_empty": _NUMBER,
-}  # fmt: skip
-MESSAGE_CREDITS = {
-    "game_id": _TEXT, "trajectory_id": _TEXT, "message_index": _INDEX, "agent": _TEXT, "credit": _NUMBER,
-}  # fmt: skip
-LOCALIZATIONS = {"trajectory_id": _TEXT, "first_error": _INDEX, "agent": _TEXT, "confidence": _NUMBER}
-STEPS = {"trajectory_id": _TEXT, "message_index": _INDEX, "value_before": _NUMBER, "value_after": _NUMBER}
+CREDITS = TABLES["credits"].frame_schema(
+    "game_id", "trajectory_id", "player", "role", "credit", "loo", "v_full", "v_empty"
+)
+MESSAGE_CREDITS = TABLES["message_credits"].frame_schema("game_id", "trajectory_id", "message_index", "agent", "credit")
+LOCALIZATIONS = TABLES["localizations"].frame_schema("trajectory_id", "first_error", "agent", "confidence")
+STEPS = TABLES["steps"].frame_schema("trajectory_id", "message_index", "value_before", "value_after")
 
 
 @dataclass(frozen=True)

@@ -10,23 +10,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
+from apportion.schemas import TABLES
 
 NGRAM = 3
 # Scripts written without spaces: every character counts as a word, or a whole sentence would be one.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
-MESSAGE_CREDIT_SCHEMA = pl.Schema(
-    {
-        "game_id": pl.String,
-        "trajectory_id": pl.String,
-        "message_index": pl.Int32,
-        "agent": pl.String,
-        "credit": pl.Float64,
-        "helpfulness": pl.Float64,
-        "redundancy": pl.Float64,
-        "estimator": pl.String,
-    }
+MESSAGE_CREDIT_SCHEMA = TABLES["message_credits"].frame_schema(
+    "game_id", "trajectory_id", "message_index", "agent", "credit", "helpfulness", "redundancy", "estimator"
 )
 
 

@@ -13,26 +13,20 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.credit import exact, loo
 from apportion.pipeline.credit.base import Estimator
 from apportion.pipeline.credit.permutation import MAX_PLAYERS
+from apportion.schemas import TABLES
 
 REQUIRED = ("game_id", "kept", "value", "stderr")
 CREDIT_SCHEMA = pl.Schema(
     {
-        "game_id": pl.String,
-        "player_index": pl.Int32,
-        "credit": pl.Float64,
-        "loo": pl.Float64,
-        "stderr": pl.Float64,
-        "stderr_source": pl.String,
-        "ci_low": pl.Float64,
-        "ci_high": pl.Float64,
-        "evaluations": pl.Int64,
-        "v_full": pl.Float64,
-        "v_empty": pl.Float64,
-        "residual": pl.Float64,
-        "efficient": pl.Boolean,
-        "estimator": pl.String,
+        "game_id": pl.String(),
+        "player_index": pl.Int32(),
+        **TABLES["credits"].frame_schema(
+            "credit", "loo", "stderr", "stderr_source", "ci_low", "ci_high", "evaluations", "v_full", "v_empty",
+            "residual", "efficient",
+        ),
+        "estimator": pl.String(),
     }
-)
+)  # fmt: skip
 
 
 def kept_of(mask: int, n: int) -> str:

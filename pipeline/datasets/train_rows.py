@@ -11,28 +11,9 @@ import polars as pl
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
+from apportion.schemas import TABLES
 
-ROW_SCHEMA = pl.Schema(
-    {
-        "row_id": pl.String(),
-        "method": pl.String(),
-        "trajectory_id": pl.String(),
-        "group_id": pl.String(),
-        "agent": pl.String(),
-        "role": pl.String(),
-        "policy_id": pl.String(),
-        "prompt_ids": pl.List(pl.Int32),
-        "completion_ids": pl.List(pl.Int32),
-        "completion_mask": pl.List(pl.Boolean),
-        "old_logprobs": pl.List(pl.Float32),
-        "ref_logprobs": pl.List(pl.Float32),
-        "advantages": pl.List(pl.Float32),
-        "loss_weight": pl.Float64(),
-        "temperature": pl.Float64(),
-        "sources": pl.List(pl.String),
-        "split": pl.String(),
-    }
-)
+ROW_SCHEMA = TABLES["train_rows"].frame_schema()
 _PLACE = ["trajectory_id", "message_index"]
 _CALL = ["method", "trajectory_id", "agent", "agent_call_id"]
 _SAMPLED_ALIKE = ["policy_id", "temperature"]
