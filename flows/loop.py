@@ -11,7 +11,7 @@ from apportion.flows.annotate import annotate
 from apportion.flows.common import opaque
 from apportion.flows.stage import play
 from apportion.pipeline.core.config import Config
-from apportion.pipeline.engines import running
+from apportion.pipeline.engines.policy import policies_of
 from apportion.pipeline.stages import train as stage
 from apportion.pipeline.stages.loop import Round, plan
 from apportion.pipeline.stages.sample import Sample
@@ -44,5 +44,5 @@ def loop(config: Config, tell: Callable[[Round, str], None] | None = None) -> st
         except stage.NothingToLearnError:
             continue
         model = train_round(opaque(planned), run)
-    running.engine_for(config.model.model_copy(update={"path": model}), config.data_root)
+    policies_of(config).team.at(model).engine()
     return model

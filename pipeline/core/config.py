@@ -8,7 +8,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from apportion.pipeline.core import paths
@@ -163,6 +163,8 @@ class AgentConfig(_Section):
     """(what is said to it, what it answers): worked examples, shown before the conversation."""
     tools: dict[str, str] = {}
     """The verb that the agent writes -> the tool's name."""
+    policy: str = ""
+    """What writes its turns: the name of a `[policies.NAME]`. Empty: the team's, `[model]`."""
 
 
 class TeamConfig(_Section):
@@ -322,9 +324,15 @@ class LoopConfig(_Section):
     """What updates the policy."""
 
 
+PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*$", max_length=MAX_NAME)]
+
+
 class Config(_Section):
     run: RunConfig = RunConfig()
     model: ModelConfig = ModelConfig()
+    policies: dict[PolicyName, ModelConfig] = {}
+    """What speaks beside `[model]`: an agent names one in `policy`. The keys are those of `[model]`; one that is not
+    given is as there."""
     tasks: TasksConfig = TasksConfig()
     team: TeamConfig = TeamConfig()
     sample: SampleConfig = SampleConfig()
@@ -339,6 +347,37 @@ class Config(_Section):
     written: SkipJsonSchema[dict[str, str]] = {}
     """No key to set: paths (or folders of them) -> how they were written, where that is different."""
 
+    @field_serializer("policies")
+    def _as_given(self, policies: dict[str, ModelConfig]) -> dict[str, Any]:
+        return {name: given.model_dump(mode="json", exclude_unset=True) for name, given in policies.items()}
+
+    @model_validator(mode="after")
+    def _policies_are_known(self) -> Self:
+        for agent in (*self.team.agents, *filter(None, [self.team.solo])):
+            if agent.policy and agent.policy not in self.policies:
+                near = difflib.get_close_matches(agent.policy, self.policies, 1, 0.5)
+                known = ", ".join(self.policies) or "none"
+                cure = f"did you mean {near[0]!r}?" if near else f"there are: {known}; add [policies.{agent.policy}]"
+                raise ValueError(f"team.agents: {agent.name!r} has policy {agent.policy!r}, which is not there; {cure}")
+        return self
+
+    def policy(self, name: str) -> ModelConfig:
+        """The model of the policy `name`; empty: the team's."""
+        if not name:
+            return self.model
+        given = self.policies[name]
+        return self.model.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
+
+    @property
+    def reaches_hub(self) -> bool:
+        """Whether a model or the tasks may come from the hub."""
+        return self.tasks.hub or any(self.policy(name).hub for name in ("", *self.policies))
+
+    @property
+    def named_policies(self) -> tuple[str, ...]:
+        """Names of the policies that agents have of their own, sorted."""
+        return tuple(sorted({one.policy for one in (*self.team.agents, *filter(None, [self.team.solo])) if one.policy}))
+
     @property
     def data_root(self) -> Path:
         return Path(self.run.data)
@@ -351,8 +390,15 @@ class Config(_Section):
         """Everything that the sampled rows depend on, and nothing else. Paths stand as they were written: the same
         run has the same ids wherever it lies."""
         dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
-        for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
-            del dump["model"][key]
+        policies = {name: self.policy(name).model_dump(mode="json") for name in self.named_policies}
+        for model in (dump["model"], *policies.values()):
+            for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
+                del model[key]
+        if policies:
+            dump["policies"] = policies
+        for agent in (*dump["team"]["agents"], *filter(None, [dump["team"]["solo"]])):
+            if not agent["policy"]:  # runs older than the key keep their names
+                del agent["policy"]
         if not self.tasks.verifier_options:  # runs older than the key keep their names
             del dump["tasks"]["verifier_options"]
         paths.change_paths(dump, lambda key, path: self.as_written(path))

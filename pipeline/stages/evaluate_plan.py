@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.engines.checks import to_speak
+from apportion.pipeline.engines.policy import policies_of
 from apportion.pipeline.evaluation.folds import folds_by_question
 from apportion.pipeline.localizers.base import Localizer
 from apportion.pipeline.localizers.floors import labelled_place
@@ -44,7 +44,7 @@ def _check_models(context: Context, chosen: Sequence[Localizer]) -> None:
     """Raise UserError where a localizer asks a model that is not to be had, or has nothing to learn from."""
     slow = [one.name for one in chosen if isinstance(one, Slow) and one.slow]
     if slow:
-        to_speak(context.config)
+        policies_of(context.config).team.tokenizer()
     if any("trained" in name for name in slow):
         if context.plant is None:
             raise UserError("`trained` learns from planted errors: give solutions of GSM8K (--plant train.jsonl)")

@@ -8,13 +8,14 @@ from apportion.pipeline.core.config import AgentConfig, Config
 from apportion.pipeline.core.dry_run import is_dry
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines.checkpoints import PROVENANCE
-from apportion.pipeline.engines.checks import to_load, to_speak
+from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan
 from apportion.pipeline.stages.credit import AnnotatePlan
 from apportion.pipeline.stages.loop import Round
 from apportion.pipeline.stages.sample import Sample
+from apportion.pipeline.stages.train import TrainPlan
 from apportion.pipeline.teams.load import load_team
 from apportion.pipeline.values import likelihood, recount, regenerate, replay
 from apportion.pipeline.verifiers import get_verifier
@@ -30,8 +31,10 @@ def to_annotate(config: Config, run: str, credit: AnnotatePlan, blame: FailurePl
         _team(config)
     if continued or values & {recount.NAME, regenerate.NAME}:
         _verifier(config)
-    if continued or values & {likelihood.NAME, regenerate.NAME} or value_drop.NAME in kinds:
-        to_speak(config)
+    if continued:
+        tokenizers_of(policies_of(config).by_name)
+    elif values & {likelihood.NAME, regenerate.NAME} or value_drop.NAME in kinds:
+        policies_of(config).team.tokenizer()
 
 
 def to_continue(config: Config, run: str, pending: bool) -> None:
@@ -40,7 +43,7 @@ def to_continue(config: Config, run: str, pending: bool) -> None:
     if pending:
         _team(config)
         _verifier(config)
-        to_speak(config)
+        tokenizers_of(policies_of(config).by_name)
 
 
 def _team(config: Config) -> None:
@@ -66,10 +69,10 @@ def _dotted(name: str) -> bool:
     return "." in name or ":" in name
 
 
-def to_train(config: Config, run: str) -> None:
+def to_train(planned: TrainPlan) -> None:
     """Raise UserError where the checkpoint that the training starts from cannot be read."""
-    Store(config.store_root).refuse_held(run)
-    to_load(config)
+    Store(planned.config.store_root).refuse_held(planned.run)
+    planned.policy.check()
 
 
 def to_loop(rounds: Sequence[Round]) -> None:
