@@ -332,7 +332,8 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     policies: dict[PolicyName, ModelConfig] = {}
     """What speaks beside `[model]`: an agent names one in `policy`. The keys are those of `[model]`; one that is not
-    given is as there."""
+    given is as there. Policies that speak in one team have engines side by side: on a GPU their `gpu_memory` adds up, on
+    a CPU their weights and `kv_cache_gib` do."""
     tasks: TasksConfig = TasksConfig()
     team: TeamConfig = TeamConfig()
     sample: SampleConfig = SampleConfig()
