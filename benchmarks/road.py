@@ -77,9 +77,10 @@ def measure(tasks: int, data: Path) -> dict[str, Any]:
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in sets.items())
     config = load_config(Path("configs/demo.toml"), overrides)
 
+    from apportion.flows.sample import sample
+
     from apportion.flows.annotate import annotate
     from apportion.flows.common import light
-    from apportion.flows.sample import sample
     from apportion.pipeline.runs.sql import query
     from apportion.pipeline.stages import common
 

@@ -55,9 +55,10 @@ def main(
 
 def one_seed(seed: int, tasks: int, held_out: int, failures: int, data: Path) -> dict[str, int]:
     """Everything of one seed; what stands is not done again."""
+    from apportion.flows.sample import sample
+
     from apportion.flows.annotate import annotate
     from apportion.flows.common import light
-    from apportion.flows.sample import sample
     from apportion.pipeline.stages import train
 
     for split, number in (("train", tasks), ("test", held_out)):

@@ -1,6 +1,6 @@
 """A team of one's own in one short class: a thinker drafts, a solver answers.
 
-apportion sample --config examples/dyad.toml --set tasks.path=YOUR.jsonl
+apportion sample --config dyad.toml
 """
 
 from apportion.pipeline.teams.base import Conversation, Play

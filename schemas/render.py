@@ -103,11 +103,12 @@ def table_view(table: Table, files: Sequence[str]) -> str:
     return f'CREATE VIEW "{table.name}" AS SELECT {columns} FROM ({source})'
 
 
-def views(root: Path) -> list[str]:
-    """The statements that make every table and convenience view of a store queryable, in order."""
+def views(root: Path, run_id: str = "*") -> list[str]:
+    """The statements that make every table and convenience view of a store, or of one run, queryable, in order."""
     made = []
     for table in TABLES.values():
-        shards = "/".join(f"{name}=*" for name in table.partition) + "/part-*.parquet"
+        further = "".join(f"{name}=*/" for name in table.partition[1:])
+        shards = f"{table.partition[0]}={run_id}/{further}part-*.parquet"
         found = sorted((root / table.name).glob(shards))
         files = [f"{literal(root)}/{table.name}/{shards}"] if found else []
         if "\\" in str(root.absolute()):  # DuckDB's globs take it for a slash

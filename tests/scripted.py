@@ -9,8 +9,8 @@ from typing import Any
 
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.engines.base import Engine, Progress, Sample, SampleRequest, Score, ScoreRequest, Voice
+from apportion.pipeline.play.team import Team
 from apportion.pipeline.teams.base import Conversation, Topology, Turn
-from apportion.pipeline.teams.load import Team
 
 
 class ByteTokenizer:

@@ -56,9 +56,7 @@ UPWARD = {
     "pipeline/datasets/hygiene.py": "an interval of a share",
     "pipeline/datasets/sets.py": "what became of repairs",
     "pipeline/evaluation/worth.py": "names of localizers",
-    "pipeline/play/continuation.py": "makes its team, verifier and engine itself",
-    "pipeline/play/play.py": "the record of a team",
-    "pipeline/runs/trust.py": "the known names of methods",
+    "pipeline/play/continuation.py": "makes its verifier and engine itself",
     "pipeline/training/worker.py": "what a checkpoint says of itself",
 }
 """File that imports something from above it -> what for. The list may only get shorter."""
@@ -216,6 +214,26 @@ def test_help_is_told_without_any_heavy_library(arguments: list[str]):
 )
 def test_what_reads_and_configures_imports_no_heavy_library(module: str):
     assert loaded(f"import {module}") == set()
+
+
+ABSENT = """
+import importlib, pkgutil
+for name in {absent!r}:
+    sys.modules[name] = None
+import apportion
+for module in pkgutil.walk_packages(apportion.__path__, "apportion."):
+    if not module.name.startswith({behind!r}):
+        importlib.import_module(module.name)
+"""
+
+
+def test_everything_imports_without_the_libraries_behind_doors_up_to_the_doors():
+    doors = ("apportion.cli", "apportion.demo", "apportion.flows", "apportion.__main__", "apportion.pipeline.training.")
+    for absent, behind in (
+        (("vllm", "prefect", "typer"), doors),  # an engine asks for vLLM when it is started
+        (tuple(DOORS), (*doors, "apportion.pipeline.engines.")),
+    ):
+        loaded("import sys\n" + ABSENT.format(absent=absent, behind=behind))
 
 
 def test_every_stage_imports_without_torch_vllm_and_prefect():

@@ -116,13 +116,13 @@ def test_no_team(apportion: Command, tmp_path: Path):
 
 def test_unknown_verifier(apportion: Command):
     line = apportion.refused("sample", "-c", str(apportion.good), "--set", "tasks.verifier=exakt")
-    assert "no verifier 'exakt'" in line
+    assert "tasks.verifier = 'exakt': no such verifier" in line
     assert "did you mean 'exact'?" in line
 
 
 def test_unknown_import_format(apportion: Command, tmp_path: Path):
     line = apportion.refused("import", "who_and_wen", str(tmp_path))
-    assert "no format 'who_and_wen'" in line
+    assert "import FORMAT = 'who_and_wen': no such log format" in line
     assert "did you mean 'who-and-when'?" in line
 
 

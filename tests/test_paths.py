@@ -196,7 +196,7 @@ def test_nobody_sets_how_paths_were_written(tmp_path: Path):
         load_config(None, ("written.a=b",))
 
 
-@pytest.mark.parametrize("name", ["configs/demo.toml", "demo.toml", "configs/loop.toml", "configs/gsm8k.toml"])
+@pytest.mark.parametrize("name", ["configs/demo.toml", "demo.toml", "demo", "configs/loop.toml", "gsm8k"])
 def test_files_of_the_package_are_found_from_any_folder(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     config = load_config(Path(name))
@@ -210,6 +210,7 @@ def test_every_team_of_the_package_is_found_and_a_team_of_ones_own_goes_first(
     monkeypatch.chdir(tmp_path)
     for file in (SHIPPED / "teams").glob("*.toml"):
         assert load_config(None, (f"team.file=configs/teams/{file.name}",)).team.name == file.stem
+        assert load_config(None, (f"team.file={file.stem}",)).run_id == load_config(None, (f"team.file={file}",)).run_id
     (tmp_path / "mine.toml").write_text('[team]\nfile = "configs/teams/voters.toml"\n')
     assert load_config(Path("mine.toml")).team.name == "voters"
     (tmp_path / "configs/teams").mkdir(parents=True)
@@ -221,6 +222,30 @@ def test_a_mistyped_file_of_the_package_is_told_its_name(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"^configs/dmeo.toml: no such file; did you mean configs/demo.toml\?$"):
         load_config(Path("configs/dmeo.toml"))
+    with pytest.raises(UserError, match=r"^--config dmeo: no such file, nor a configuration .* did you mean 'demo'\?"):
+        load_config(Path("dmeo"))
+    with pytest.raises(UserError, match=r"^config: team.file = 'clarks': no such file, nor a team .* mean 'clerks'\?"):
+        load_config(None, ("team.file=clarks",))
+
+
+def test_code_in_a_file_is_found_beside_the_toml_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    code = 'topology = "play.py:Own"\n[team.tools.look]\nkind = "tools.py:Look"\n'
+    files = {"project/run.toml": f'[tasks]\nverifier = "check.py:Check"\n[team]\n{code}', "cwd/check.py": "decoy"}
+    for name in ("play", "tools", "check"):
+        files[f"project/{name}.py"] = ""
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.chdir(tmp_path / "cwd")
+    config = load_config(Path("../project/run.toml"))
+    named = (config.team.topology, config.team.tools["look"].kind, config.tasks.verifier)
+    assert named == ("../project/play.py:Own", "../project/tools.py:Look", "../project/check.py:Check")
+    stored = json.loads(json.dumps(config.to_store()))
+    assert stored["team"]["topology"] == f"{tmp_path}/project/play.py:Own"
+    monkeypatch.chdir(tmp_path / "project")
+    here = load_config(Path("run.toml"))
+    assert here.team.topology == "play.py:Own"
+    assert here.sampling() == config.sampling() == load_config(None, (), stored, Path("data")).sampling()
 
 
 def test_the_demo_keeps_to_the_data_folder_and_its_ids_do_not_depend_on_it(

@@ -45,6 +45,15 @@ def test_bars_of_other_libraries_are_off(tmp_path: Path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_prefect_says_nothing_of_a_data_folder_that_is_not_there_yet(tmp_path: Path):
+    code = (
+        "from pathlib import Path; "
+        "from apportion.pipeline.core.libraries import hush; hush(Path('new/data')); import apportion.flows.common"
+    )
+    done = python(code, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_silence_swallows_native_output_too_and_lets_errors_through(tmp_path: Path):
     code = (
         "import os, sys; from apportion.pipeline.core.libraries import silent\n"

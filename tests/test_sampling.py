@@ -11,7 +11,7 @@ from scripted import ScriptedEngine, decoded, voices
 from apportion import schemas
 from apportion.pipeline.core.config import AgentConfig, SampleConfig, TeamConfig, ToolConfig
 from apportion.pipeline.play.play import Played, message_rows, play, rollouts, trajectory_row
-from apportion.pipeline.teams.load import Team, load_team
+from apportion.pipeline.play.team import Team, load_team
 from apportion.pipeline.trajectory.task import make_task
 from apportion.pipeline.verifiers import get_verifier
 

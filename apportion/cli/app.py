@@ -6,12 +6,15 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
+from apportion import __version__
 from apportion.cli import audit as cli_audit
 from apportion.cli import evaluate as cli_evaluate
+from apportion.cli import init as cli_init
 from apportion.cli import inject as cli_inject
 from apportion.cli import train as cli_train
 from apportion.cli.common import (
@@ -30,6 +33,7 @@ from apportion.cli.common import (
 )
 from apportion.cli.runs import runs_app
 from apportion.cli.stages import carry_out
+from apportion.pipeline.core.libraries import extra_for, require
 
 if TYPE_CHECKING:
     from apportion.pipeline.core.config import Config
@@ -37,17 +41,50 @@ if TYPE_CHECKING:
     from apportion.pipeline.stages.blame import FailurePlan
     from apportion.pipeline.stages.credit import AnnotatePlan
 
+ROAD = (
+    "demo", "init", "sample", "import", "annotate", "inject", "audit", "export", "train", "loop", "evaluate", "sql",
+    "runs",
+)  # fmt: skip
+"""The verbs in the order in which a trajectory meets them, as `--help` shows them."""
+
+
+class Verbs(TyperGroup):
+    """The verbs, in the order of the road; those without a place in it come last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=lambda name: ROAD.index(name) if name in ROAD else len(ROAD))
+
+
 app = typer.Typer(
     help="Credit assignment for teams of LLM agents: sample, credit, and query the tables.",
+    cls=Verbs,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs_app, name="runs")
 cli_audit.add_to(app)
 cli_evaluate.add_to(app)
+cli_init.add_to(app)
 cli_inject.add_to(app)
 cli_train.add_to(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"apportion {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Show the version and exit.", is_eager=True, callback=_show_version)
+]
+
+
+@app.callback()
+def begin(context: typer.Context, version: Version = False) -> None:
+    """Refuse a verb whose libraries are not installed, before it does anything."""
+    if "--dry-run" not in sys.argv and "--help" not in sys.argv:
+        require(context.invoked_subcommand or "")
 
 
 @app.command()
@@ -158,7 +195,7 @@ def main() -> None:
     from apportion.pipeline.core.errors import UserError, WorkError
 
     try:
-        app()
+        app(prog_name="apportion")  # also as `python -m apportion`, for the completion of the shell
     except UserError as error:
         _fail(str(error), 2)
     except WorkError as error:
@@ -167,6 +204,11 @@ def main() -> None:
         if isinstance(stop, SystemExit) and stop.code != 130:  # 130: Typer's own answer to Ctrl-C
             raise
         _fail("interrupted; the same command goes on where it stopped", 130)
+    except ModuleNotFoundError as error:
+        cure = extra_for(error.name or "")
+        if not cure:
+            _unforeseen(error)
+        _fail(f"this needs {error.name}, which is not installed: {cure}", 2)
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             _unforeseen(error)

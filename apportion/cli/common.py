@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,39 +58,45 @@ def configured(
 
 
 def config_of_run(
-    file: Path | None, sets: list[str] | None, run: str | None, *, runs_code: bool = False, trust: bool = False
+    file: Path | None,
+    sets: list[str] | None,
+    run: str | None,
+    *,
+    runs_code: bool = False,
+    trust: bool = False,
+    families: Collection[str] | None = None,
 ) -> tuple[Config, str]:
     """The stored configuration of a run (default: the newest), with this call's file and overrides on top.
 
-    A verb that `runs_code` of a team, tool or verifier refuses what the stored configuration alone names, unless the
-    user says `trust`.
+    A verb that `runs_code` of `families` (default: of what plays and judges) refuses what the stored configuration
+    alone names, unless the user says `trust`.
     """
     from apportion.pipeline.core.errors import UserError
     from apportion.pipeline.runs.store import Store
-    from apportion.pipeline.runs.trust import refuse_foreign_code
+    from apportion.pipeline.runs.trust import PLAYED, refuse_foreign_code
+    from apportion.reading import by_age
 
     first = configured(file, sets)
     store = Store(first.store_root)
     if run is None and first.run.name:
         run = first.run.name
     if run is None:
-        infos = [
-            info for info in store.runs() if "trajectories" in info.tables and info.created and not _held_out(info)
-        ]
+        infos = by_age(store)
         if not infos:
             raise UserError(f"no runs in {first.store_root}; sample one (apportion sample) or import logs")
-        run = _newest(infos)
+        _say_guess(infos)
+        run = infos[-1].run_id
     manifest = store.manifest(run) or {}
     # A copied store is worked on where it is now, not where its manifest says that it was made.
     config = configured(file, sets, manifest.get("config"), first.data_root)
     if runs_code and not trust:
-        refuse_foreign_code(config, first, store.manifest_path(run))
+        refuse_foreign_code(config, first, store.manifest_path(run), PLAYED if families is None else families)
     return config, run
 
 
-def _newest(infos: Sequence[RunInfo]) -> str:
-    """The run that was begun last; says so where that had to be guessed."""
-    newest = max(infos, key=lambda info: (info.created, info.run_id))
+def _say_guess(infos: Sequence[RunInfo]) -> None:
+    """Say so where which run (the last of `infos`) was begun last had to be guessed."""
+    newest = infos[-1]
     unstated = [info.run_id for info in infos if not info.stated]
     if len(infos) > 1 and unstated:
         say(
@@ -98,11 +104,6 @@ def _newest(infos: Sequence[RunInfo]) -> str:
             f"{', '.join(unstated[:3])}{' and others' if len(unstated) > 3 else ''} came without a time of creation; "
             "name the run with --run"
         )
-    return newest.run_id
-
-
-def _held_out(info: RunInfo) -> bool:
-    return bool((info.manifest or {}).get("config", {}).get("run", {}).get("held_out"))
 
 
 def say(line: str) -> None:

@@ -17,19 +17,10 @@ def runs_list(config: ConfigFile = None, sets: Sets = None, format: As = Format.
     import pyarrow as pa
 
     from apportion.pipeline.runs.store import Store
+    from apportion.reading import summary
 
     infos = Store(configured(config, sets).store_root).runs()
-    rows = [
-        {
-            "run": info.run_id,
-            "created": info.created.isoformat(timespec="seconds") if info.created else None,
-            "kind": (info.manifest or {}).get("kind"),
-            "trajectories": info.tables["trajectories"].rows if "trajectories" in info.tables else 0,
-            "credits": info.tables["credits"].rows if "credits" in info.tables else 0,
-            "bytes": sum(table.bytes for table in info.tables.values()),
-        }
-        for info in infos
-    ]
+    rows = [summary(info) for info in infos]
     if not rows and format is Format.TABLE:
         say("no runs yet; try: apportion demo")
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from apportion.cli.common import ConfigFile, DryRun, Format, Run, Sets, config_of_run, configured, printed, say
+from apportion.cli.common import ConfigFile, DryRun, Format, Run, Sets, Trust, config_of_run, configured, printed, say
 
 if TYPE_CHECKING:
     from apportion.pipeline.stages.loop import Round
@@ -39,12 +39,13 @@ def train(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the new checkpoint.")] = None,
     policy: Annotated[str, typer.Option("--policy", "-p", help="Name of a [policies.NAME]; default: the team's.")] = "",
     dry_run: DryRun = False,
+    trust: Trust = False,
 ) -> None:
     """Train one policy of the run on the messages of its own agents; writes a checkpoint that vLLM loads."""
     from apportion.pipeline.stages import train as stage
     from apportion.pipeline.stages.ready import to_train
 
-    resolved, run = config_of_run(config, sets, run)
+    resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust, families=("advantages",))
     planned = stage.plan(resolved, run, trainer.value, out, policy=policy)
     to_train(planned)
     rows = f"{planned.data.num_rows} {'pairs' if trainer is Trainer.DPO else 'sequences'}"

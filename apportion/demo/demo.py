@@ -16,6 +16,8 @@ from apportion.pipeline.core.ids import MAX_NAME
 from apportion.pipeline.core.paths import SHIPPED, change_paths
 
 CONFIG = SHIPPED / "demo.toml"
+PROJECT = Path(__file__).parent / "project"
+"""An example of a team of one's own, which `apportion init` copies."""
 WORLD = "data/demo"
 """The demo's tasks and registers, as its configuration names them: they lie in the data folder of the run."""
 HELD_OUT = "heldout"

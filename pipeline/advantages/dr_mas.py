@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
-from apportion.pipeline.advantages.group import COMMON, advantage_rows, compared
-from apportion.pipeline.advantages.inputs import Inputs, Need
+from apportion.pipeline.advantages.base import Inputs, Standardised
 
 
-@dataclass(frozen=True)
-class DrMas:
+class DrMas(Standardised):
     """A_m = (R - mean_m R) / (std_m R + delta), mean and std over the rollouts of the prompt in which agent m spoke.
 
     Status: source (arXiv 2602.08847). Where agents are called unevenly, one mean and deviation for all of them does
@@ -22,20 +19,12 @@ class DrMas:
     Equal to `grpo` where every agent speaks in every rollout. Cost: no annotation.
     """
 
-    name: str = "dr_mas"
-    needs: frozenset[Need] = frozenset()
-    weighs_agents: bool = False
-
-    @property
-    def parameters(self) -> Mapping[str, float | str]:
-        """The common ones."""
-        return COMMON
+    name: ClassVar[str] = "dr_mas"
 
     def advantages(self, inputs: Inputs) -> pl.DataFrame:
-        """See `Method.advantages`."""
+        """See `Advantage.advantages`."""
         spoken = inputs.spoken()
         rewards = spoken.select(
             "trajectory_id", "agent", "group", reward="outcome", reward_parts=pl.struct("outcome")
         ).unique(["trajectory_id", "agent"], maintain_order=True)
-        own = compared(rewards, ["group", "agent"])
-        return advantage_rows(self.name, self.parameters, spoken, own, ["trajectory_id", "agent"])
+        return self.rows(spoken, self.standardised(rewards, ["group", "agent"]), ["trajectory_id", "agent"])

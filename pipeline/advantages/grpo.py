@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
-from apportion.pipeline.advantages.group import COMMON, advantage_rows, compared
-from apportion.pipeline.advantages.inputs import Inputs, Need
+from apportion.pipeline.advantages.base import Inputs, Standardised
 
 
-@dataclass(frozen=True)
-class Grpo:
+class Grpo(Standardised):
     """A = (R - mean R) / (std R + delta) over the G rollouts of a prompt, the same for every agent and message.
 
     Status: source (arXiv 2402.03300). R is the trajectory's outcome, std unbiased. A broadcast reward cannot tell a
@@ -20,20 +17,11 @@ class Grpo:
     Degenerate: a group of one, or whose outcomes span less than sigma_min, gives 0. Cost: no annotation.
     """
 
-    name: str = "grpo"
-    needs: frozenset[Need] = frozenset()
-    weighs_agents: bool = False
-
-    @property
-    def parameters(self) -> Mapping[str, float | str]:
-        """The common ones."""
-        return COMMON
+    name: ClassVar[str] = "grpo"
 
     def advantages(self, inputs: Inputs) -> pl.DataFrame:
-        """See `Method.advantages`."""
+        """See `Advantage.advantages`."""
         rewards = inputs.rollouts().select(
             "trajectory_id", "group", reward="outcome", reward_parts=pl.struct("outcome")
         )
-        return advantage_rows(
-            self.name, self.parameters, inputs.spoken(), compared(rewards, ["group"]), ["trajectory_id"]
-        )
+        return self.rows(inputs.spoken(), self.standardised(rewards, ["group"]), ["trajectory_id"])

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import polars as pl
+from pydantic import ConfigDict, Field
 
-from apportion.pipeline.advantages.agent_reward import AGENT, WEIGHTS, agent_trajectories, by_role
-from apportion.pipeline.advantages.group import COMMON, advantage_rows
-from apportion.pipeline.advantages.inputs import Inputs, Need, require_credits
-
-PLANNER = "planner"
-LAMBDA = 1.0
-"""Scale of the planner's credit; not published, 1 is ours."""
+from apportion.pipeline.advantages._agent_reward import AGENT, AgentReward
+from apportion.pipeline.advantages.base import Inputs
 
 
-@dataclass(frozen=True)
-class Sharp:
-    """R_m = 0.9 R + 0.9 R^mc_m + 0.1 R^tool_m for each agent trajectory, standardised per role over the group.
+class Sharp(AgentReward):
+    """R_m = `outcome` R + `credit` R^mc_m + `tool` R^tool_m for each agent trajectory, standardised per role over the
+    group.
 
     Worker: R^mc = v(N) - v(N without m), signed, both values from one game. Planner: R^mc = lambda times the mean over
     the workers that spoke in the rollout of max(R^mc, 0), 0 where none did. R^tool: mean validity of m's own tool
@@ -30,27 +26,24 @@ class Sharp:
     1 / (number of agents) in the loss. Cost: credit on all rollouts, n + 1 values a game.
     """
 
-    name: str = "sharp"
-    needs: frozenset[Need] = frozenset({"credits", "credits_on_failures"})
-    weighs_agents: bool = True
+    model_config = ConfigDict(populate_by_name=True)
+    name: ClassVar[str] = "sharp"
+
+    lambda_: float = Field(1.0, alias="lambda", ge=0, le=100)
+    """Scale of the planner's credit; not published, 1 is ours."""
+    planner: str = "planner"
+    """The role that is judged by its workers."""
 
     @property
-    def parameters(self) -> Mapping[str, float | str]:
-        """Weights of the parts, the planner's rule and the common ones."""
-        return {**WEIGHTS, "lambda": LAMBDA, "planner": PLANNER, "credit_column": "loo", **COMMON}
+    def parameters(self) -> Mapping[str, Any]:
+        """The fields, and which credit counts."""
+        return {**super().parameters, "credit_column": "loo"}
 
     def advantages(self, inputs: Inputs) -> pl.DataFrame:
-        """See `Method.advantages`."""
-        credits = require_credits(self.name, inputs)
+        """See `Advantage.advantages`."""
         spoken = inputs.spoken()
-        planner = pl.col("role") == PLANNER
-        games = credits.group_by("trajectory_id").agg(pl.col("game_id").min())
-        rows = (
-            agent_trajectories(self.name, spoken)
-            .join(credits.select(*AGENT, own="loo"), on=AGENT, how="left", maintain_order="left")
-            .join(games, on="trajectory_id", how="left", maintain_order="left")
-            .with_columns(pl.col("own").fill_null(0.0))
-        )
-        helpful = pl.col("own").clip(lower_bound=0.0).filter(~planner).mean().over("trajectory_id").fill_null(0.0)
-        rewards = by_role(rows.with_columns(credit=pl.when(planner).then(LAMBDA * helpful).otherwise("own")))
-        return advantage_rows(self.name, self.parameters, spoken, rewards, AGENT)
+        planner, own = pl.col("role") == self.planner, pl.col("credit")
+        helpful = own.clip(lower_bound=0.0).filter(~planner).mean().over("trajectory_id").fill_null(0.0)
+        credit = pl.when(planner).then(self.lambda_ * helpful).otherwise(own)
+        rewards = self.by_role(self.credited(inputs, spoken, "loo").with_columns(credit=credit))
+        return self.rows(spoken, rewards, AGENT)

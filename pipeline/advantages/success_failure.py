@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from apportion.pipeline.advantages.group import COMMON, DELTA, advantage_rows, compared
-from apportion.pipeline.advantages.inputs import Inputs, Need, require_branches
+from apportion.pipeline.advantages.base import Inputs, Need, Standardised, require_branches
 
 _PLACE = ["trajectory_id", "message_index"]
 
 
-@dataclass(frozen=True)
-class SuccessFailure:
+class SuccessFailure(Standardised):
     """A message's own reward r, not centred: positive is always praise and negative always blame.
 
-    Success: r is the message's credit, which sums over an agent's messages to the agent's (see credit/messages.py).
+    Success: r is the message's credit, which sums over an agent's messages to the agent's.
     Failure: r = -confidence at the first error t*, 0 before it and on what only inherits it, and after it the rise
     V(after) - V(before) of a message where that is positive: an attempt at repair is worth something though the
     rollout failed. Without `steps` no rise is known and counts as 0.
@@ -30,18 +27,19 @@ class SuccessFailure:
     message or a span below sigma_min gives 0. Cost: message credit on successes, a first error on failures.
     """
 
+    name: ClassVar[str] = "success_failure"
+    needs: ClassVar[frozenset[Need]] = frozenset({"message_credits", "localizations"})
+
     scale: Literal["raw", "group"] = "raw"
-    name: str = "success_failure"
-    needs: frozenset[Need] = frozenset({"message_credits", "localizations"})
-    weighs_agents: bool = False
+    """`group` divides a reward by the deviation of its group; `raw` leaves it as it is."""
 
     @property
-    def parameters(self) -> Mapping[str, float | str]:
-        """The scale, and the common ones where they are used."""
-        return {"scale": self.scale} | (COMMON if self.scale == "group" else {})
+    def parameters(self) -> Mapping[str, Any]:
+        """The scale, and the fields of a group where they are used."""
+        return super().parameters if self.scale == "group" else {"scale": self.scale}
 
     def advantages(self, inputs: Inputs) -> pl.DataFrame:
-        """See `Method.advantages`."""
+        """See `Advantage.advantages`."""
         credits, errors = require_branches(self.name, inputs)
         spoken = inputs.spoken()
         games = credits.select("trajectory_id", "game_id").unique()
@@ -71,11 +69,11 @@ class SuccessFailure:
                 reward_parts=pl.struct("success_credit", "failure_signal"),
             )
         )
-        return advantage_rows(self.name, self.parameters, spoken, self._scaled(rows), _PLACE)
+        return self.rows(spoken, self._scaled(rows), _PLACE)
 
     def _scaled(self, rows: pl.DataFrame) -> pl.DataFrame:
         if self.scale == "group":
-            return compared(rows, ["group"], pl.col("reward") / (pl.col("group_std") + DELTA))
+            return self.compared(rows, ["group"], pl.col("reward") / (pl.col("group_std") + self.delta))
         return rows.with_columns(
             pl.lit(None, dtype=pl.Float64).alias("group_mean"),
             pl.lit(None, dtype=pl.Float64).alias("group_std"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
-import math
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_serializer, model_validator
+from pydantic import Field, ValidationError, field_serializer, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from apportion.pipeline.core import paths
 from apportion.pipeline.core.config_errors import explain
-from apportion.pipeline.core.config_layers import merged, parse_override, read_team, read_toml
+from apportion.pipeline.core.config_layers import locate, merged, parse_override, read_team, read_toml
+from apportion.pipeline.core.config_sections import Methods as _Methods
+from apportion.pipeline.core.config_sections import Options
+from apportion.pipeline.core.config_sections import Section as _Section
+from apportion.pipeline.core.config_sections import named as _named
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import MAX_NAME, digest
 from apportion.pipeline.core.registry import family
@@ -22,65 +25,6 @@ _TOKENS = 2**24
 """More tokens than any model's context or vocabulary holds."""
 _MANY = 10**12
 """More tasks, trajectories or coalitions than anybody has: a number beyond it is a slip."""
-
-
-class _Section(BaseModel):
-    """A table of the configuration. Every number in it has bounds on both sides and is finite."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class _Methods(_Section):
-    """A section that names methods of a family. A table in it, called after one, holds that method's parameters:
-    `[advantages] method = "sharp"`, `[advantages.sharp] alpha = 0.5`. They are checked without running the method.
-    """
-
-    model_config = ConfigDict(extra="allow")
-    family: ClassVar[str]
-
-    @model_validator(mode="after")
-    def _known_tables(self) -> Self:
-        methods = family(self.family)
-        for name, table in (self.model_extra or {}).items():
-            if name not in methods.names() or not isinstance(table, dict):
-                known = sorted({*type(self).model_fields, *methods.names()})
-                near = difflib.get_close_matches(name, known, 1, 0.5)
-                cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-                raise ValueError(f"unknown key {name!r}; {cure}")
-            methods.make(name, table)
-        return self
-
-    def parameters(self, name: str) -> dict[str, Any]:
-        """The parameters given for the method `name`; those of a user's own stand in `options`."""
-        if family(self.family).is_own(name):
-            return dict(getattr(self, "options", {}))
-        return dict((self.model_extra or {}).get(name, {}))
-
-
-def _named(family_name: str) -> Any:
-    """A key that names a method of a family: by its short name, or by the path of a user's own."""
-    return Annotated[str, AfterValidator(lambda name: _checked(family_name, name))]
-
-
-def _checked(family_name: str, name: str) -> str:
-    try:
-        return family(family_name).check(name)
-    except UserError as error:
-        raise ValueError(str(error)) from None
-
-
-def _finite(options: dict[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of a user's own code, whose numbers have no bounds that we know."""
-    inside: list[Any] = [options]
-    while inside:
-        one = inside.pop()
-        if isinstance(one, float) and not math.isfinite(one):
-            raise ValueError(f"{one} is not a finite number")
-        inside += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
-    return options
-
-
-Options = Annotated[dict[str, Any], AfterValidator(_finite)]
 
 
 class RunConfig(_Section):
@@ -118,10 +62,10 @@ class TasksConfig(_Section):
     """JSON lines, JSON, CSV, TSV (also .gz, .zst, .bz2), Parquet, a folder, or with `hub` a hub id."""
     hub: bool = False
     """Let `path` be an id of the Hugging Face hub."""
-    source: str = ""
-    """Instead of `path`: dotted path of a function that returns a list of Task."""
+    source: Annotated[str, _named("tasks")] = ""
+    """Instead of `path`: multihop, or the path of a function that returns a list of Task or of a class with `tasks`."""
     options: Options = {}
-    """Keyword arguments of `source`."""
+    """Parameters of `source`."""
     split: str | None = None
     """Split of a data set that has several."""
     question: str = "question"
@@ -134,22 +78,29 @@ class TasksConfig(_Section):
     """Leave out so many tasks at the start."""
     limit: int | None = Field(None, ge=1, le=_MANY)
     """Take so many tasks at most."""
-    verifier: str = "exact"
-    """exact, f1, number, math, or the dotted path of a class with `name` and `verify`."""
+    verifier: Annotated[str, _named("verifiers")] = "exact"
+    """exact, f1, number, math, or the path of a class with `name` and `verify`."""
     verifier_options: dict[str, Any] = {}
-    """Keyword arguments of the verifier. f1: `threshold` (0.5); number: `relative` and `absolute` tolerance; math:
-    `cpu_seconds` (10)."""
+    """Parameters of the verifier."""
 
 
 class ToolConfig(_Section):
-    kind: str
-    """search, calculator, or a dotted path."""
+    kind: Annotated[str, _named("tools")]
+    """search, calculator, or the path of a class with `run`."""
     documents: str | list[str] = []
     """search: one or several files, a document per line."""
     k: int = Field(1, ge=1, le=1_000_000)
     """search: documents returned."""
     options: Options = {}
-    """A tool of your own: keyword arguments of its class."""
+    """Parameters of a tool of your own."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What the tool is made with. `documents` and `k` are of the tools that come with the package."""
+        given = {} if family("tools").is_own(self.kind) else self.model_dump(include={"documents", "k"})
+        return {name: value for name, value in given.items() if value != type(self).model_fields[name].default} | (
+            self.options
+        )
 
 
 class AgentConfig(_Section):
@@ -167,11 +118,14 @@ class AgentConfig(_Section):
     """What writes its turns: the name of a `[policies.NAME]`. Empty: the team's, `[model]`."""
 
 
-class TeamConfig(_Section):
+class TeamConfig(_Methods):
+    family = "teams"
     name: str = ""
     """As it stands in the tables."""
-    topology: str = "planner_workers"
-    """Who speaks when: planner_workers, think_solve, voting, solo, or the dotted path of a class with `play`."""
+    topology: Annotated[str, _named("teams")] = "planner_workers"
+    """Who speaks when: planner_workers, think_solve, voting, solo, or the path of a class with `play`."""
+    options: Options = {}
+    """Parameters of a topology of your own."""
     max_turns: int = Field(6, ge=1, le=10_000)
     """Turns of an agent in one call."""
     agents: list[AgentConfig] = []
@@ -259,9 +213,13 @@ class InjectConfig(_Section):
     """Faults planted in one success at most, each in a run of its own."""
 
 
-class AdvantagesConfig(_Section):
-    method: Literal["grpo", "rloo", "dr_mas", "sharp", "shapley", "success_failure"] = "grpo"
-    """Reward and what it is compared with."""
+class AdvantagesConfig(_Methods):
+    family = "advantages"
+    method: Annotated[str, _named("advantages")] = "grpo"
+    """Reward and what it is compared with: grpo, rloo, dr_mas, sharp, shapley, success_failure, or the path of a class
+    of your own."""
+    options: Options = {}
+    """Parameters of a method of your own."""
     unit: Literal["agent", "message"] = "agent"
     """A training sequence is a whole agent trajectory, stitched, or a single message."""
 
@@ -324,6 +282,12 @@ class LoopConfig(_Section):
     """What updates the policy."""
 
 
+class ImporterConfig(_Methods):
+    family = "importers"
+    options: Options = {}
+    """`apportion import file.py:Class PATH`: parameters of an importer of your own."""
+
+
 PolicyName = Annotated[str, Field(pattern=r"^[A-Za-z][\w-]*$", max_length=MAX_NAME)]
 
 
@@ -332,8 +296,8 @@ class Config(_Section):
     model: ModelConfig = ModelConfig()
     policies: dict[PolicyName, ModelConfig] = {}
     """What speaks beside `[model]`: an agent names one in `policy`. The keys are those of `[model]`; one that is not
-    given is as there. Policies that speak in one team have engines side by side: on a GPU their `gpu_memory` adds up, on
-    a CPU their weights and `kv_cache_gib` do."""
+    given is as there. The policies of a team have engines side by side: on a GPU their `gpu_memory` adds up, on a CPU
+    their weights and `kv_cache_gib` do."""
     tasks: TasksConfig = TasksConfig()
     team: TeamConfig = TeamConfig()
     sample: SampleConfig = SampleConfig()
@@ -345,6 +309,7 @@ class Config(_Section):
     train: TrainConfig = TrainConfig()
     export: ExportConfig = ExportConfig()
     loop: LoopConfig = LoopConfig()
+    importer: ImporterConfig = ImporterConfig()
     written: SkipJsonSchema[dict[str, str]] = {}
     """No key to set: paths (or folders of them) -> how they were written, where that is different."""
 
@@ -400,8 +365,9 @@ class Config(_Section):
         for agent in (*dump["team"]["agents"], *filter(None, [dump["team"]["solo"]])):
             if not agent["policy"]:  # runs older than the key keep their names
                 del agent["policy"]
-        if not self.tasks.verifier_options:  # runs older than the key keep their names
-            del dump["tasks"]["verifier_options"]
+        for section, key in (("tasks", "verifier_options"), ("team", "options")):
+            if not dump[section][key]:  # likewise
+                del dump[section][key]
         paths.change_paths(dump, lambda key, path: self.as_written(path))
         return {**dump, "seed": self.run.seed}
 
@@ -436,7 +402,7 @@ def load_config(
     Raises UserError with the field's name.
     """
     values: dict[str, Any] = deepcopy(base or {}) if root is None else paths.from_store(base or {}, root)
-    read = [read_toml(paths.locate(str(file)))] if file is not None else []
+    read = [read_toml(locate(str(file)))] if file is not None else []
     # A team file is a whole team, so single keys of it are set after it, in whichever order they are given.
     ordered = sorted(overrides, key=lambda override: not override.startswith("team.file="))
     layers = [*read, *map(parse_override, ordered)]

@@ -16,7 +16,7 @@ def explain(error: ValidationError, config: type[BaseModel], what: str = "config
     if first["type"] == "extra_forbidden":
         known = _keys_beside(first["loc"], config)
         near = difflib.get_close_matches(str(first["loc"][-1]), known, 1, 0.5)
-        cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        cure = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known) or 'none'}"
         return f"{what}: unknown key {place!r}; {cure}{more}"
     if first["type"] == "missing":
         return f"{what}: {place!r} is missing{more}"
@@ -58,7 +58,7 @@ def _keys_beside(location: tuple[int | str, ...], config: type[BaseModel]) -> li
     """The known keys of the section in which `location` names an unknown one."""
     found = _field(location[:-1], config)
     model = _model_of(found)
-    return sorted(set(model.model_fields) - {"written"}) if model else []
+    return sorted({field.alias or name for name, field in model.model_fields.items()} - {"written"}) if model else []
 
 
 def _field(location: tuple[int | str, ...], config: type[BaseModel]) -> Any:
@@ -66,8 +66,9 @@ def _field(location: tuple[int | str, ...], config: type[BaseModel]) -> Any:
     found: Any = config
     for part in location:
         model = _model_of(found)
-        if model is not None and part in model.model_fields:
-            found = model.model_fields[str(part)]
+        fields = model.model_fields if model else {}
+        named = (field for name, field in fields.items() if part in (name, field.alias))
+        found = next(named, found)
     return found
 
 

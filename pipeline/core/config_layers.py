@@ -13,7 +13,9 @@ from apportion.pipeline.core.errors import UserError
 
 def read_team(path: Any) -> dict[str, Any]:
     """The team of a team file. Raises UserError where it cannot be read."""
-    file = paths.locate(path if isinstance(path, str) else str(path))
+    file = paths.locate(path if isinstance(path, str) else str(path), paths.TEAMS)
+    if paths.is_bare(str(path)) and not file.exists():
+        raise UserError(f"config: team.file = {str(path)!r}: {_no_such('team', str(path), paths.TEAMS)}")
     team: dict[str, Any] = paths.from_file({"team": _toml(file)}, file)["team"]
     return team
 
@@ -21,6 +23,22 @@ def read_team(path: Any) -> dict[str, Any]:
 def read_toml(file: Path) -> dict[str, Any]:
     """The values of a TOML file, its paths found beside it. Raises UserError where it cannot be read."""
     return paths.from_file(_toml(file), file)
+
+
+def locate(path: str) -> Path:
+    """The configuration that `--config` names. Raises UserError for a bare name that is none of the package's."""
+    file = paths.locate(path)
+    if paths.is_bare(path) and not file.exists():
+        raise UserError(f"--config {path}: {_no_such('configuration', path, paths.SHIPPED)}")
+    return file
+
+
+def _no_such(kind: str, name: str, folder: Path) -> str:
+    """Why a bare name is none of the package's, and the cure."""
+    known = sorted(file.stem for file in folder.glob("*.toml"))
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    cure = f"did you mean {near[0]!r}? there are" if near else "there are"
+    return f"no such file, nor a {kind} of the package; {cure} {', '.join(known)}"
 
 
 def _toml(file: Path) -> dict[str, Any]:

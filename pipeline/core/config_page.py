@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from apportion.pipeline.core.config import Config
-from apportion.pipeline.core.config_errors import number
+from apportion.pipeline.core.methods_page import keys, methods, parameters_of
+from apportion.pipeline.core.registry import FAMILIES, Family
 
 DOC = Path(__file__).absolute().parents[3] / "docs" / "configuration.md"
 NAMED = {"agents": "[[team.agents]]", "solo": "[team.solo]", "tools": "[team.tools.NAME]"}
@@ -18,6 +18,10 @@ _HEAD = """# Configuration
 Every key, rendered by `python -m apportion.pipeline.core.config_page`. A configuration is a TOML file
 (`--config FILE.toml`) and single keys after it, `--set section.key=value`. A run remembers the configuration that it
 was sampled with. `[team]` may name a `file`, a TOML file with the team's keys.
+
+A section that names a method holds its parameters in a table of the method's name: `[advantages]` with
+`method = "sharp"` reads `[advantages.sharp]`. A method of your own is named by its path, `package.module:Class` or
+`file.py:Class`, and its parameters stand in `[advantages.options]`. What each method does: [methods.md](methods.md).
 
 Some files come with the package and are found from any folder by their names: `configs/demo.toml`, `configs/loop.toml`,
 `configs/gsm8k.toml` and the teams `configs/teams/NAME.toml`. A file of that name in the working directory goes first.
@@ -38,24 +42,24 @@ def document() -> str:
             parts += [f"## [{section}.NAME]", "", " ".join(field["description"].split()), ""]
         else:
             parts += _section(f"[{section}]", _definition(schema, field) or {}, schema)
+        for family in (one for one in FAMILIES.values() if one.options.startswith(f"{section}.")):
+            parts += _parameters(family)
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _section(title: str, model: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterator[str]:
-    yield from (f"## {title}", "", "| key | value | default | meaning |", "|---|---|---|---|")
-    inner = []
-    for key, field in model["properties"].items():
-        meaning = " ".join(field.get("description", "").split())
-        default = field.get("default")
-        shown = "" if default is None else f"`{json.dumps(default, ensure_ascii=False)}`"
-        found = _definition(schema, field)
-        if found:
-            inner.append((NAMED[key], found))
-        yield f"| `{key}` | {NAMED[key] if found else _value(field)} | {shown} | {meaning} |"
-    yield ""
-    for name, found in inner:
-        if "solo" not in name:
-            yield from _section(name, found, schema)
+    places = {key: NAMED[key] for key, field in model["properties"].items() if _definition(schema, field)}
+    yield from (f"## {title}", "", *keys(model["properties"], places))
+    for key, place in places.items():
+        if key != "solo":
+            yield from _section(place, _definition(schema, model["properties"][key]) or {}, schema)
+
+
+def _parameters(family: Family) -> Iterator[str]:
+    """The parameters of the methods of a family that come with the package, where it is set how they are given."""
+    for name in methods(family):
+        if fields := parameters_of(family, name):
+            yield from (f"## {family.table(name)}", "", *keys(fields, {}))
 
 
 def _definition(schema: Mapping[str, Any], field: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -66,23 +70,6 @@ def _definition(schema: Mapping[str, Any], field: Mapping[str, Any]) -> Mapping[
             found: Mapping[str, Any] = schema["$defs"][place["$ref"].rpartition("/")[2]]
             return found
     return None
-
-
-def _value(field: Mapping[str, Any]) -> str:
-    """Its type, with what is allowed."""
-    kinds = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
-    if len(kinds) > 1:
-        return " or ".join(_value(one) for one in kinds)
-    (kind,) = kinds
-    if "enum" in kind:
-        return ", ".join(f"`{one}`" for one in kind["enum"])
-    if kind["type"] == "array":
-        inner = kind.get("items", {})
-        return f"list of {_value(inner)}" if inner.get("type") != "array" else "list of pairs"
-    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {number(kind[name])}" for name, sign in signs.items() if name in kind]
-    names = {"object": "table", "string": "text", "boolean": "`true`, `false`"}
-    return " ".join([names.get(kind["type"], kind["type"]), *bounds])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,23 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+
+from apportion.pipeline.core.errors import UserError
+
+_PLAY = ("vllm", "prefect", "sqlalchemy", "bm25s", "math_verify", "gguf")
+_TRAIN = ("trl", "peft", "accelerate")
+_BOTH = ("torch", "transformers", "datasets", "safetensors", "tokenizers", "huggingface_hub")
+_TO_PLAY, _TO_TRAIN = "'apportion[cpu]' (with a GPU 'apportion[cuda]')", "'apportion[train]'"
+_NEEDS = {
+    **dict.fromkeys(("sample", "inject", "audit"), ("prefect", "transformers", "vllm")),
+    "annotate": ("prefect", "transformers"),  # imported logs may be read without an engine
+    "train": ("transformers", *_TRAIN),
+    "loop": ("prefect", "transformers", "vllm", *_TRAIN),
+    "demo": ("prefect", "transformers", "vllm", *_TRAIN),
+}
+"""Verb -> libraries that it cannot do without; the others find out as they go."""
 
 _DEFAULTS = {
     "DO_NOT_TRACK": "1",
@@ -56,13 +72,38 @@ def hush(data_root: Path, *, hub: bool = False) -> None:
     os.environ.setdefault("PREFECT_MEMO_STORE_PATH", str(home / "memo_store.toml"))
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+    # It says so where the data folder is not there yet, and makes both when it needs them.
+    warnings.filterwarnings("ignore", message="Failed to create the Prefect home")
     for name in ("torch", "transformers", "datasets", "httpx", "bm25s", "vllm", "EventsWorker"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
+def require(verb: str) -> None:
+    """Raise UserError, with the extra to install, where a library that `verb` cannot do without is missing."""
+    missing = [name for name in _NEEDS.get(verb, ()) if find_spec(name) is None]
+    if missing:
+        extras = [_TO_TRAIN if name in _TRAIN or verb == "train" else _TO_PLAY for name in missing]
+        cure = " and ".join(dict.fromkeys(extras))
+        raise UserError(f"{verb} needs {', '.join(missing)}, not installed here: pip install {cure}")
+
+
+def extra_for(module: str) -> str:
+    """The command that installs a missing library of ours; empty where it is none."""
+    name = module.partition(".")[0]
+    if name in _BOTH:
+        return f"pip install {_TO_PLAY}, or to train {_TO_TRAIN}"
+    cures = {**dict.fromkeys(_PLAY, _TO_PLAY), **dict.fromkeys(_TRAIN, _TO_TRAIN)}
+    return f"pip install {cures[name]}" if name in cures else ""
+
+
 def _be_found() -> None:
-    """Let the processes that we start find this very code, also where it is not installed."""
+    """Let the processes that we start find this very code, also where it is not installed.
+
+    An installed one they find as we did; to name its checkout would let that hide the user's `flows` or `pipeline`.
+    """
     root, known = str(Path(__file__).absolute().parents[3]), os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    if root not in map(os.path.abspath, sys.path):
+        return
     if root not in (*known, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
         os.environ["PYTHONPATH"] = os.pathsep.join([root, *filter(None, known)])
 

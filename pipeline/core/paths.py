@@ -1,8 +1,9 @@
 """Where the files that a configuration names lie, and how they were written: ids are made from what was written.
 
 A relative path in a TOML file is looked for beside that file, then in the working directory, then in the package; one
-given by `--set` or on the command line is relative to the working directory. The TOML files that the package brings
-have nothing beside them but each other: their `data/...` is the data folder of the run (`run.data`).
+given by `--set` or on the command line is relative to the working directory. So is the file of `file.py:Class`. The
+TOML files that the package brings have nothing beside them but each other: their `data/...` is the data folder of the
+run (`run.data`). `demo` and `clerks`, without a folder or an ending, name a configuration and a team of the package.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from apportion.pipeline.core.registry import FAMILIES
+
 PACKAGE = Path(__file__).resolve().parents[1]
 SHIPPED = PACKAGE / "configs"
+TEAMS = SHIPPED / "teams"
 DATA = "data"
 """Default of `run.data`, as the shipped files write it."""
 EMBEDDED = "smollm2"
@@ -23,6 +27,8 @@ EMBEDDED = "smollm2"
 Values = dict[str, Any]
 """A configuration as nested tables, before or after its validation."""
 
+_CODE = tuple(key.split(".") for key in (family.key for family in FAMILIES.values()) if key.count(".") == 1)
+"""Keys that may name a file of code, `file.py:Class`."""
 _KEYS = (("run", "data"), ("model", "path"), ("tasks", "path"), ("export", "evaluation"), ("team", "file"))
 
 
@@ -42,6 +48,10 @@ def change_paths(values: Values, change: Callable[[str, str], str]) -> None:
     for name, policy in policies.items() if isinstance(policies, dict) else ():
         if isinstance(policy, dict) and isinstance(policy.get("path"), str):
             policy["path"] = change(f"policies.{name}.path", policy["path"])
+    for section, key in _CODE:
+        table = values.get(section)
+        if isinstance(table, dict) and isinstance(table.get(key), str):
+            table[key] = _changed_code(f"{section}.{key}", table[key], change)
     team = values.get("team")
     tools = team.get("tools") if isinstance(team, dict) else None
     for tool in tools.values() if isinstance(tools, dict) else ():
@@ -50,24 +60,52 @@ def change_paths(values: Values, change: Callable[[str, str], str]) -> None:
             tool["documents"] = change("documents", documents)
         elif isinstance(documents, list):
             tool["documents"] = [change("documents", one) if isinstance(one, str) else one for one in documents]
+        if isinstance(tool, dict) and isinstance(tool.get("kind"), str):
+            tool["kind"] = _changed_code("kind", tool["kind"], change)
+
+
+def code_file(name: str) -> str:
+    """The file of `file.py:Class`; empty for other names."""
+    file, _, _ = name.rpartition(":")
+    return file if file.endswith(".py") else ""
+
+
+def _changed_code(key: str, name: str, change: Callable[[str, str], str]) -> str:
+    """`name` with the file in it changed."""
+    if not (file := code_file(name)):
+        return name
+    changed = change(key, _marked(file, name.folder) if isinstance(name, Beside) else file)
+    whole = changed + name[len(file) :]
+    return _marked(whole, changed.folder) if isinstance(changed, Beside) else whole
+
+
+def _marked(path: str, folder: Path) -> Beside:
+    marked = Beside(path)
+    marked.folder = folder
+    return marked
 
 
 def from_file(values: Values, file: Path) -> Values:
     """The tables of a TOML file, whose paths know where it lies."""
 
-    def remember(key: str, path: str) -> str:
-        marked = Beside(path)
-        marked.folder = file.parent
-        return marked
-
-    change_paths(values, remember)
+    change_paths(values, lambda key, path: _marked(path, file.parent))
     return values
 
 
-def locate(path: str) -> Path:
-    """A TOML file: the path itself, else one that the package brings (`configs/demo.toml`, or just `demo.toml`)."""
+def locate(path: str, folder: Path = SHIPPED) -> Path:
+    """A TOML file: the path itself, else one that the package brings (`configs/demo.toml`, `demo.toml` or `demo`).
+
+    `folder`: where the package keeps files of this kind.
+    """
     places = [*_beside(path), Path(path).expanduser(), PACKAGE / path, SHIPPED / path]
+    if is_bare(path):
+        places.append(folder / f"{path}.toml")
     return next((place for place in places if os.path.isfile(place)), places[0])
+
+
+def is_bare(path: str) -> bool:
+    """Whether a path has neither folder nor ending, as the package's own files may be called."""
+    return bool(path) and Path(path).name == path and not Path(path).suffix
 
 
 def settle(values: Values) -> None:
@@ -160,7 +198,7 @@ def _place(key: str, path: str, values: Values) -> str:
     if path.folder.resolve().is_relative_to(SHIPPED):
         first, *rest = Path(path).parts
         places = [Path(_data(values), *rest) if first == DATA else Path(path), *places]
-    found = next((place for place in places if os.path.exists(place)), None)
+    found = next((place for place in places if os.path.exists(str(place))), None)
     if found is None and _on_hub(key, values):
         return expanded
     return str(found or places[0])

@@ -34,30 +34,51 @@ class Method(BaseModel):
 class Family:
     """One folder of methods. `noun`: what a method of it is called. `key`: the key of a configuration that names one.
 
-    `parts`: attributes that a method of anybody's must have. `example`: a file that shows them.
+    `parts`: attributes that a method of anybody's must have. `example`: a file that shows them. `options`: the table of
+    a configuration that holds the parameters of a user's own. `dash`: how methods are written that are files with `_`.
     """
 
     name: str
     noun: str
     key: str
     parts: tuple[str, ...]
+    options: str
     example: str = "CONTRIBUTING.md"
+    dash: str = "_"
+
+    def shipped(self) -> list[str]:
+        """The methods that come with the package."""
+        return [name.replace("_", self.dash) for name in _files(self.name)]
 
     def names(self) -> list[str]:
-        """The methods that come with the package, then those of installed packages."""
-        return [*_files(self.name), *(name for name in _points(self.name) if name not in _files(self.name))]
+        """The methods that come with the package, then those of installed packages, then those registered here."""
+        others = (*_points(self.name), *_registered.get(self.name, ()))
+        return list(dict.fromkeys((*self.shipped(), *(name for name in others if name not in _files(self.name)))))
+
+    def table(self, name: str) -> str:
+        """Where a configuration gives the parameters of a method that comes with the package."""
+        if self.options == f"{self.key.partition('.')[0]}.options" and self.name != "tasks":
+            return f"[{self.options.removesuffix('options')}{name}]"
+        place = self.options.removesuffix(".options") if self.name == "tools" else self.options
+        return f"[{place}], {self.key.rpartition('.')[2]} = {name!r}"
 
     def is_own(self, name: str) -> bool:
         """Whether `name` is the path of a user's own code."""
         return name not in _files(self.name) and is_path(name)
 
+    def unknown(self, name: str) -> str:
+        """Why there can be no method of that name, with the nearest that there is; empty where there can be one."""
+        if self.is_own(name) or _plain(name) in map(_plain, self.names()):
+            return ""
+        known = self.names()
+        near = difflib.get_close_matches(_plain(name.lower()).replace("_", self.dash), known, 1, 0.5)
+        cure = f"did you mean {near[0]!r}?" if near else "or give your own as 'package.module:Class' or 'file.py:Class'"
+        return f"no such {self.noun}; there are {', '.join(known)}; {cure}"
+
     def check(self, name: str) -> str:
         """`name`, if there can be a method of that name. Raises UserError with the nearest name; imports nothing."""
-        if not self.is_own(name) and _plain(name) not in self.names():
-            known = self.names()
-            near = difflib.get_close_matches(_plain(name.lower()), known, 1, 0.6)
-            cure = f"did you mean {near[0]!r}?" if near else "or give your own as 'package.module:Class'"
-            raise UserError(f"{self.key} = {name!r}: no such {self.noun}; there are {', '.join(known)}; {cure}")
+        if problem := self.unknown(name):
+            raise UserError(f"{self.key} = {name!r}: {problem}")
         return name
 
     def find(self, name: str) -> Any:
@@ -67,6 +88,8 @@ class Family:
             return load(name)
         if _plain(name) in _files(self.name):
             return _only_method(f"{_package(self.name)}.{_plain(name)}")
+        if _plain(name) in _registered.get(self.name, ()):
+            return _registered[self.name][_plain(name)]
         return load(_points(self.name)[_plain(name)].value)
 
     def make(self, name: str, parameters: Mapping[str, Any] = MappingProxyType({})) -> Any:
@@ -77,7 +100,10 @@ class Family:
         """
         found = self.find(name)
         place = f"{self.noun} {name}"
-        made = _made(place, found, dict(parameters)) if isinstance(found, type) or parameters else found
+        ready = not isinstance(found, type) and (
+            not callable(found) or all(hasattr(found, part) for part in self.parts)
+        )
+        made = found if ready and not parameters else _made(place, found, dict(parameters))
         for part in self.parts:
             if not hasattr(made, part):
                 raise UserError(f"{place}: it has no {part!r}; see {self.example}")
@@ -88,14 +114,29 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         family.name: family
         for family in (
-            Family("advantages", "advantage method", "advantages.method", ("needs", "advantages")),
-            Family("importers", "log format", "import FORMAT", ("read",)),
-            Family("localizers", "localizer", "failures.localizer", ("judge",)),
-            Family("tasks", "task source", "tasks.source", ("tasks",)),
-            Family("teams", "topology", "team.topology", ("name", "answerer", "play"), "examples/dyad.py"),
-            Family("tools", "tool", "team.tools.NAME.kind", ("run",)),
-            Family("values", "value function", "annotate.value", ("plan",)),
-            Family("verifiers", "verifier", "tasks.verifier", ("name", "verify"), "docs/verifiers.md"),
+            Family(
+                "advantages",
+                "advantage method",
+                "advantages.method",
+                ("name", "needs", "weighs_agents", "advantages"),
+                "advantages.options",
+            ),
+            Family("importers", "log format", "import FORMAT", ("name", "read"), "importer.options", dash="-"),
+            Family("localizers", "localizer", "failures.localizer", ("judge",), "failures.options"),
+            Family("tasks", "task source", "tasks.source", ("tasks",), "tasks.options"),
+            Family(
+                "teams", "topology", "team.topology", ("name", "answerer", "play"), "team.options", "examples/dyad.py"
+            ),
+            Family("tools", "tool", "team.tools.NAME.kind", ("run",), "team.tools.NAME.options"),
+            Family("values", "value function", "annotate.value", ("plan",), "annotate.options"),
+            Family(
+                "verifiers",
+                "verifier",
+                "tasks.verifier",
+                ("name", "verify"),
+                "tasks.verifier_options",
+                "docs/verifiers.md",
+            ),
         )
     }
 )
@@ -105,6 +146,25 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 def family(name: str) -> Family:
     """The family whose folder is called `name`."""
     return FAMILIES[name]
+
+
+_registered: dict[str, dict[str, Any]] = {}
+"""By family and name: methods of this process alone."""
+
+
+def register(family: str, name: str, method: Any) -> None:
+    """Let this process's configurations ask for `method` (a class, its parameters the fields) by `name`, in a family.
+
+    For notebooks and scripts: files and packages are named without it. Registered again, the later method counts.
+    Raises UserError for a family that is none, and for a name that comes with the package.
+    """
+    if family not in FAMILIES:
+        near = difflib.get_close_matches(family, FAMILIES, 1, 0.5)
+        raise UserError(f"{family!r}: no such family; {f'did you mean {near[0]!r}?' if near else ', '.join(FAMILIES)}")
+    if name in _files(family) or not name.isidentifier():
+        reason = "comes with the package" if name in _files(family) else "is not a name"
+        raise UserError(f"{FAMILIES[family].noun} {name!r} {reason}: choose another name, of letters, digits and _")
+    _registered.setdefault(family, {})[name] = method
 
 
 def _plain(name: str) -> str:
@@ -151,14 +211,16 @@ def _made(place: str, found: Any, parameters: dict[str, Any]) -> Any:
             return found(**parameters)
         except ValidationError as error:
             raise UserError(explain(error, found, place)) from None
-    _refuse_unknown(place, found, parameters)
+    refuse_unknown(place, found, parameters)
     try:
         return found(**parameters)
     except (TypeError, ValueError) as error:
-        raise UserError(f"{place}: cannot be made with {parameters}: {error}") from error
+        raise UserError(
+            f"{place}: cannot be made {f'with {parameters}' if parameters else 'without arguments'}: {error}"
+        ) from error
 
 
-def _refuse_unknown(place: str, found: Any, parameters: Mapping[str, Any]) -> None:
+def refuse_unknown(place: str, found: Any, parameters: Mapping[str, Any]) -> None:
     """Raise UserError for a parameter that a plain class or function does not take, with the nearest that it does."""
     if not parameters:
         return
@@ -169,4 +231,4 @@ def _refuse_unknown(place: str, found: Any, parameters: Mapping[str, Any]) -> No
         if name not in taken:
             near = difflib.get_close_matches(name, taken, 1, 0.5)
             cure = f"did you mean {near[0]!r}? it takes" if near else "it takes"
-            raise UserError(f"{place}: cannot be made with {name!r}; {cure} {', '.join(taken) or 'no parameter'}")
+            raise UserError(f"{place}: cannot be made with {name!r}; {cure} {', '.join(taken) or 'none'}")

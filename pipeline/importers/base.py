@@ -7,26 +7,30 @@ An importer is a pure function from a path to rows. A record that breaks a rule 
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.importers.files import Listing
-from apportion.pipeline.importers.notes import Remark, alike_line, folded, passed_over_line, remark_lines
-from apportion.pipeline.importers.text import BadRecordError, decode, parse_json, printable
+from apportion.pipeline.core.registry import Method
+from apportion.pipeline.importers.reading.files import Entry, Listing, entries, listing
+from apportion.pipeline.importers.reading.notes import Remark, alike_line, folded, passed_over_line, remark_lines
+from apportion.pipeline.importers.reading.text import BadRecordError, decode, parse_json, printable, without_nul
 from apportion.pipeline.trajectory.task import Reject, Task, task_row
 
 __all__ = [
     "BadRecordError",
     "Collector",
     "Imported",
+    "Importer",
     "Log",
     "Remark",
     "Turn",
+    "collected",
     "decode",
     "message_rows",
     "parse_json",
@@ -48,6 +52,20 @@ class Imported:
     messages: list[dict[str, Any]]
     rejects: list[Reject]
     notes: list[str] = field(default_factory=list)
+
+
+class Importer(Method, ABC):
+    """Reads one format of logs. A user's own needs no base class: a `name` and a method `read` are enough."""
+
+    name: ClassVar[str]
+    """The format, as ids and the names of runs are made from it."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Imported:
+        """The rows of one file, or of every file of a folder that could hold logs.
+
+        A record that breaks a rule is set aside. Raises UserError if the path is missing or holds nothing of use.
+        """
 
 
 @dataclass(frozen=True)
@@ -153,6 +171,20 @@ class Collector:
         if listing.passed_over or listing.hidden:
             notes.append(passed_over_line(listing))
         return Imported(list(self.tasks.values()), self.trajectories, self.messages, self.rejects, notes)
+
+
+def collected(format: str, path: Path, expected: str, log: Callable[[Entry, Any], Log]) -> Imported:
+    """What `log` makes of each record under `path` and its entry; records that it refuses are set aside."""
+    collector, found = Collector(format), listing(path)
+    for file, name in found.files:
+        for entry in (item for whole in entries(file, name) for item in whole.items()):
+            try:
+                if entry.problem is not None:
+                    raise BadRecordError(entry.problem)
+                collector.add(log(entry, without_nul(entry.value)[0]))
+            except BadRecordError as error:
+                collector.reject(file, entry.line, error, entry.raw)
+    return collector.finish(path, expected, found)
 
 
 def message_rows(trajectory_id: str, task_id: str, turns: Sequence[Turn]) -> Iterator[dict[str, Any]]:

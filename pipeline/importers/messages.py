@@ -10,18 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from apportion.pipeline.importers.answers import is_closing, is_farewell, is_sign_off, marked_answer, stated_answer
-from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
-from apportion.pipeline.importers.calls import Ledger, Made, Result, call_block
-from apportion.pipeline.importers.endings import Ending, Key, answer_key, ending
-from apportion.pipeline.importers.files import Entry, entries, listing, shown
-from apportion.pipeline.importers.notes import NOT_READ
-from apportion.pipeline.importers.shapes import QUESTIONS, Chat, chats
-from apportion.pipeline.importers.speakers import UNNAMED, settle
-from apportion.pipeline.importers.speech import Said, is_message, read_message
-from apportion.pipeline.importers.text import brief, holds, without_nul
+from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Importer, Log, Remark, Turn
+from apportion.pipeline.importers.reading.answers import (
+    is_closing,
+    is_farewell,
+    is_sign_off,
+    marked_answer,
+    stated_answer,
+)
+from apportion.pipeline.importers.reading.calls import Ledger, Made, Result, call_block
+from apportion.pipeline.importers.reading.endings import Ending, Key, answer_key, ending
+from apportion.pipeline.importers.reading.files import Entry, entries, listing, shown
+from apportion.pipeline.importers.reading.notes import NOT_READ
+from apportion.pipeline.importers.reading.shapes import QUESTIONS, Chat, chats
+from apportion.pipeline.importers.reading.speakers import UNNAMED, settle
+from apportion.pipeline.importers.reading.speech import Said, is_message, read_message
+from apportion.pipeline.importers.reading.text import brief, holds, without_nul
 from apportion.pipeline.trajectory.task import make_task
 
 FORMAT = "messages"
@@ -32,7 +38,7 @@ _NULS = "NUL characters are replaced by \N{REPLACEMENT CHARACTER}"
 _LOOSE = "files whose lines are single messages are read as one conversation each"
 
 
-def read(path: Path) -> Imported:
+class Messages(Importer):
     """Read one file, or every file of a folder that could hold logs.
 
     * Agent: the `name` of a message (or `agent`, `sender`, `source`), else its role.
@@ -47,20 +53,26 @@ def read(path: Path) -> Imported:
 
     `source_index` is a message's place in the record's list. A record that breaks a rule is set aside.
     Raises UserError if the path is missing or holds no usable conversation.
+    Status: ours: the chat formats that are in use (OpenAI, ShareGPT, LangChain, AutoGen, Gemini and others).
     """
-    collector, found = Collector(FORMAT), listing(path)
-    for file, name in found.files:
-        loose: list[Entry] = []
-        others = 0
-        for entry in entries(file, name):
-            if entry.problem is None and is_message(entry.value, surely=True):
-                loose.append(entry)
-            else:
-                others += 1
-                _add(collector, entry)
-        if loose:
-            _add_loose(collector, loose, others)
-    return collector.finish(path, _EXPECTED, found)
+
+    name: ClassVar[str] = FORMAT
+
+    def read(self, path: Path) -> Imported:
+        """See `Importer.read`."""
+        collector, found = Collector(FORMAT), listing(path)
+        for file, name in found.files:
+            loose: list[Entry] = []
+            others = 0
+            for entry in entries(file, name):
+                if entry.problem is None and is_message(entry.value, surely=True):
+                    loose.append(entry)
+                else:
+                    others += 1
+                    _add(collector, entry)
+            if loose:
+                _add_loose(collector, loose, others)
+        return collector.finish(path, _EXPECTED, found)
 
 
 def _add(collector: Collector, entry: Entry) -> None:

@@ -7,13 +7,12 @@ from 0 and is -1 where no step is wrong.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from apportion.pipeline.importers.answers import marked_answer
-from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
-from apportion.pipeline.importers.files import entries, listing
-from apportion.pipeline.importers.notes import NOT_READ
-from apportion.pipeline.importers.text import brief, holds, opened, without_nul
+from apportion.pipeline.importers.base import BadRecordError, Imported, Importer, Log, Remark, Turn, collected
+from apportion.pipeline.importers.reading.answers import marked_answer
+from apportion.pipeline.importers.reading.notes import NOT_READ
+from apportion.pipeline.importers.reading.text import brief, holds, opened
 from apportion.pipeline.trajectory.task import make_task
 
 FORMAT = "process-bench"
@@ -24,7 +23,7 @@ _READ = ("id", "generator", "problem", "steps", "label", "final_answer_correct")
 _EXPECTED = 'one solution a line, as {"id", "problem", "steps": [...], "label", "final_answer_correct"}'
 
 
-def read(path: Path) -> Imported:
+class ProcessBench(Importer):
     """Read one file, or every file of a folder that could hold logs. A solution is a trajectory, each step a message.
 
     Row 0 is the problem; the steps follow, all by the agent "solver", and their `source_index` meets the label. The
@@ -33,17 +32,14 @@ def read(path: Path) -> Imported:
     wrong on the way to a right answer. There are no references. `answer` is what follows "FINAL ANSWER:" in the last
     step, else all of that step. A line that breaks a rule is set aside.
     Raises UserError if the path is missing or holds no usable solution.
+    Status: source (ProcessBench, arXiv 2412.06559, its published files).
     """
-    collector, found = Collector(FORMAT), listing(path)
-    for file, name in found.files:
-        for entry in (item for whole in entries(file, name) for item in whole.items()):
-            try:
-                if entry.problem is not None:
-                    raise BadRecordError(entry.problem)
-                collector.add(_log(without_nul(entry.value)[0]))
-            except BadRecordError as error:
-                collector.reject(file, entry.line, error, entry.raw)
-    return collector.finish(path, _EXPECTED, found)
+
+    name: ClassVar[str] = FORMAT
+
+    def read(self, path: Path) -> Imported:
+        """See `Importer.read`."""
+        return collected(FORMAT, path, _EXPECTED, lambda entry, value: _log(value))
 
 
 def _log(record: Any) -> Log:

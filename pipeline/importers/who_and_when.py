@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from apportion.pipeline.importers.answers import is_sign_off, marked_answer
-from apportion.pipeline.importers.base import BadRecordError, Collector, Imported, Log, Remark, Turn
-from apportion.pipeline.importers.files import entries, listing
-from apportion.pipeline.importers.notes import NOT_READ, folded
-from apportion.pipeline.importers.text import brief, holds, opened, without_nul
+from apportion.pipeline.importers.base import BadRecordError, Imported, Importer, Log, Remark, Turn, collected
+from apportion.pipeline.importers.reading.answers import is_sign_off, marked_answer
+from apportion.pipeline.importers.reading.files import Entry
+from apportion.pipeline.importers.reading.notes import NOT_READ, folded
+from apportion.pipeline.importers.reading.text import brief, holds, opened
 from apportion.pipeline.trajectory.task import make_task
 
 FORMAT = "who-and-when"
@@ -28,7 +28,7 @@ _READ = {
 _GHOST = "mistake_agent speaks nowhere in its log, so no step of that agent can be found"
 
 
-def read(path: Path) -> Imported:
+class WhoAndWhen(Importer):
     """Read one log, one half, or a folder with both. Every log is a failure: outcome 0, success False.
 
     Row 0 is the task, then the system prompts that the log gives, then one row per item of `history`, whose
@@ -37,18 +37,19 @@ def read(path: Path) -> Imported:
     message that says more than that the talk is over ("TERMINATE"), and null without such a line; that message is the
     outcome.
     Raises UserError if the path is missing or holds no usable log.
+    Status: source (Who&When, arXiv 2505.00212, its published files).
     """
-    collector, found = Collector(FORMAT), listing(path)
-    for file, name in found.files:
-        for entry in (item for whole in entries(file, name) for item in whole.items()):
-            record = file.name if entry.alone else f"{file.name}:{entry.line}"
-            try:
-                if entry.problem is not None:
-                    raise BadRecordError(entry.problem)
-                collector.add(_log(record, without_nul(entry.value)[0]))
-            except BadRecordError as error:
-                collector.reject(file, entry.line, error, entry.raw)
-    return collector.finish(path, _EXPECTED, found)
+
+    name: ClassVar[str] = FORMAT
+
+    def read(self, path: Path) -> Imported:
+        """See `Importer.read`."""
+        return collected(FORMAT, path, _EXPECTED, lambda entry, value: _log(_name(entry), value))
+
+
+def _name(entry: Entry) -> str:
+    """Of a record: its file, and its line where the file holds several."""
+    return entry.file.name if entry.alone else f"{entry.file.name}:{entry.line}"
 
 
 def _log(name: str, record: Any) -> Log:

@@ -15,10 +15,10 @@ from apportion.pipeline.core.progress import watcher
 from apportion.pipeline.engines.base import Voice, reset
 from apportion.pipeline.engines.policy import policies_of, voices_of
 from apportion.pipeline.play.play import Played, Rollout, play, trajectory_row
+from apportion.pipeline.play.team import Team, load_team
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.teams.base import DivergedError
-from apportion.pipeline.teams.load import Team, load_team
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.trajectory.task import Task
 from apportion.pipeline.verifiers import get_verifier

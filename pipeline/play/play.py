@@ -11,8 +11,8 @@ from apportion.pipeline.core.config import SampleConfig
 from apportion.pipeline.core.ids import digest, seed_of
 from apportion.pipeline.core.limits import limited
 from apportion.pipeline.engines.base import Sample, SampleRequest, Voice, engines_of
+from apportion.pipeline.play.team import Team
 from apportion.pipeline.teams.base import Conversation, DivergedError, Message, Play, Scripted, Turn
-from apportion.pipeline.teams.load import Team
 from apportion.pipeline.trajectory.markers import ForgedRolesError
 from apportion.pipeline.trajectory.render import NEUTRAL, Chat, chat, prompt_ids
 from apportion.pipeline.trajectory.task import Task

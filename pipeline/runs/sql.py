@@ -29,8 +29,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]+")
 _ALLOWED = "only one SELECT, WITH, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN statement is allowed"
 
 
-def connect(root: Path) -> duckdb.DuckDBPyConnection:
-    """An in-memory connection with a view for every table, that reaches no file outside `root`.
+def connect(root: Path, run_id: str = "*") -> duckdb.DuckDBPyConnection:
+    """An in-memory connection with a view for every table (of all runs or one), that reaches no file outside `root`.
 
     DuckDB itself would still write inside `root`: only `query` refuses statements that write.
     """
@@ -45,7 +45,7 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
         },
     )
     try:
-        for statement in views(root):
+        for statement in views(root, run_id):
             con.execute(statement)
         # The folders must be named while access is on; the lock comes last, or nothing could be set.
         # DuckDB checks the views' escaped globs as they are written, and each file by its true name.
@@ -60,13 +60,13 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def query(root: Path, sql: str) -> pa.Table:
-    """The result of one reading statement over the store at `root`.
+def query(root: Path, sql: str, run_id: str = "*") -> pa.Table:
+    """The result of one reading statement over the store at `root`, or over one run in it.
 
     Whole-number sums come back as int64 where they fit. UserError, in one line, on any other statement and
     on whatever DuckDB refuses.
     """
-    with connect(root) as con:
+    with connect(root, run_id) as con:
         _refuse_writes(con, sql)
         try:
             result = con.sql(sql).to_arrow_table()

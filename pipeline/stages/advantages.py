@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from apportion import schemas
-from apportion.pipeline.advantages.base import Inputs, method
-from apportion.pipeline.advantages.rows import train_rows
+from apportion.pipeline.advantages.base import Advantage, Inputs
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
+from apportion.pipeline.core.registry import Method, family
 from apportion.pipeline.datasets.hygiene import with_split
+from apportion.pipeline.datasets.train_rows import train_rows
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
@@ -38,6 +40,20 @@ class Made:
         return pa.concat_tables(self.train_rows.values())
 
 
+def chosen_method(config: Config) -> tuple[Advantage, dict[str, Any]]:
+    """The configured method, and those of its parameters that are not its defaults. Raises UserError where a user's own
+    has the name of one that comes with the package: the rows of both would be taken for the same.
+    """
+    section = config.advantages
+    chosen: Advantage = section.make(section.method)
+    methods = family("advantages")
+    if methods.is_own(section.method) and chosen.name in methods.shipped():
+        raise UserError(f"advantages.method = {section.method!r}: its name {chosen.name!r} is taken; give it another")
+    if not isinstance(chosen, Method):
+        return chosen, section.parameters(section.method)
+    return chosen, chosen.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
 def make(config: Config, run: str) -> Made:
     """Compute the advantages of the configured method for every sampled rollout of `run`; writes nothing."""
     store = Store(config.store_root)
@@ -45,7 +61,7 @@ def make(config: Config, run: str) -> Made:
     sources = [name for name in sources if name.startswith("sampled-")]
     if not sources:
         raise UserError(f"run {run!r} has no sampled rollouts to train on; logs that were imported carry no tokens")
-    chosen = method(config.advantages.method)
+    chosen, changed = chosen_method(config)
     # The plan of the credits asks for the model, which may be gone by now: only where credits are needed.
     credited = {shard.source: shard.name for shard in annotate.plan(config, run).shards} if chosen.needs else {}
     tasks = frame(store.read("tasks", run))
@@ -54,7 +70,9 @@ def make(config: Config, run: str) -> Made:
     for source in sources:
         advantages = chosen.advantages(_inputs(config, store, run, source, credited.get(source, "")))
         messages = frame(store.read("messages", run, source).filter(pc.field("role") == "assistant"))
-        rows = train_rows(advantages, messages, config.advantages.unit, keep_flat=config.train.beta > 0)
+        rows = train_rows(
+            advantages, messages, config.advantages.unit, config.train.beta > 0, chosen.weighs_agents, changed
+        )
         names = frame(store.read("trajectories", run, source, columns=["trajectory_id", "task_id"]))
         split = with_split(
             rows.table.join(names, on="trajectory_id", how="left", maintain_order="left"),

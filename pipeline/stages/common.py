@@ -8,7 +8,7 @@ from typing import Any
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.runs.run import Kind
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.tasks.files import load_questions
+from apportion.pipeline.tasks.reading.files import load_questions
 from apportion.schemas import TABLES
 
 ALGORITHM_VERSION = 2

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,14 +28,13 @@ from apportion.pipeline.games.prompts import chunks, layout
 from apportion.pipeline.games.tables import Planned, credit_table, interaction_table, leak_of, message_table
 from apportion.pipeline.play.continuation import Bench, check_conditions, logs_of
 from apportion.pipeline.play.play import message_rows
+from apportion.pipeline.play.team import Nature, nature_for
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.runs.trust import nature_for
 from apportion.pipeline.stages.common import ALGORITHM_VERSION, writer
-from apportion.pipeline.teams.load import Nature
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.values import likelihood, recount, regenerate, replay
 from apportion.pipeline.verifiers import get_verifier
-from apportion.pipeline.verifiers.base import Verdict
+from apportion.pipeline.verifiers.base import Verdict, Verifier
 from apportion.schemas import SchemaError
 
 SPOKEN = ("sampled-", "imported-")
@@ -104,7 +103,9 @@ def plan(config: Config, run: str, *, dry: bool = False) -> AnnotatePlan:
     policy_id, _ = policy_of(config)
     names = [name for name in names if name.startswith(SPOKEN) and section.on != "none"]
     imported = {name: name.startswith("imported-") for name in names}
-    nature, assumed = nature_for(config, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
+    nature, assumed = (
+        nature_for(config.team, store.manifest(run), dry=dry) if False in imported.values() else (None, "")
+    )
     rules = {alien: _rules(config, scorer, None if alien else nature) for alien in set(imported.values())}
     if any(one.value == replay.NAME for one in rules.values()):
         names = [name for name in names if not imported[name]]
@@ -311,7 +312,7 @@ def _replayed(
 
 
 def _recounted(config: Config, one: Planned, logs: Mapping[str, Log]) -> list[dict[str, Any]]:
-    return recount.evaluate(one.game, one.masks, logs[one.game.trajectory_id], _Guarded(config))
+    return recount.evaluate(one.game, one.masks, logs[one.game.trajectory_id], cast(Verifier, _Guarded(config)))
 
 
 def _judge(config: Config, logs: Mapping[str, Log]) -> regenerate.Judge:

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.core.registry import family
 from apportion.pipeline.evaluation import agentrx, metrics
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question, unlabelled
 from apportion.pipeline.evaluation.metrics import FIGURES, Estimate
 from apportion.pipeline.evaluation.worth import WORTH
-from apportion.pipeline.importers import importer
 from apportion.pipeline.localizers.base import Localizer, Verdict
 from apportion.pipeline.localizers.floors import labelled_place
 from apportion.pipeline.localizers.load import BASELINE, Context, Cuts, Refuses, Shipped, checkers, localizers
@@ -74,7 +74,7 @@ class Report:
 
 def read(format: str, path: Path) -> Read:
     """The logs under `path` as cases, in the order of the files. Raises UserError if there is none."""
-    imported = importer(format)(path)
+    imported = family("importers").make(format).read(path)
     tasks = {row["task_id"]: row for row in imported.tasks}
     messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in imported.messages:

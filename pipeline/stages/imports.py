@@ -9,7 +9,7 @@ from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.importers import importer
+from apportion.pipeline.importers.base import Imported, Importer
 from apportion.pipeline.runs.run import Kind, Run, reject_row
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.stages.stage import Stage
@@ -41,11 +41,12 @@ class Import(Stage[Shard, int]):
 
     def __init__(self, config: Config, format: str, path: Path) -> None:
         """Read the logs."""
+        importer: Importer = config.importer.make(format)
         self.format, self.path = format, str(path)
-        self.read = importer(format)(path)
+        self.read: Imported = importer.read(path)
         rejects = [[reject.line, reject.reason, reject.text] for reject in self.read.rejects]
-        self.spec = digest([format, self.read.trajectories, self.read.messages, rejects])
-        self.run = Run(config, config.run.name or f"{format}-{self.spec[:8]}")
+        self.spec = digest([importer.name, self.read.trajectories, self.read.messages, rejects])
+        self.run = Run(config, config.run.name or f"{importer.name}-{self.spec[:8]}")
         self.shards = list(self._cut())
 
     def _cut(self) -> Iterator[Shard]:

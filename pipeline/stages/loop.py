@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from apportion.pipeline.advantages.base import method
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import MAX_NAME
+from apportion.pipeline.stages.advantages import chosen_method
 from apportion.pipeline.stages.sample import gather_tasks
 
 
@@ -59,7 +59,7 @@ def plan(config: Config) -> list[Round]:
 
 def _annotated(config: Config, values: dict[str, Any]) -> dict[str, Any]:
     """What the requested training asks to be annotated, and nothing else."""
-    needs = method(config.advantages.method).needs if config.loop.trainer == "grpo" else frozenset()
+    needs = chosen_method(config)[0].needs if config.loop.trainer == "grpo" else frozenset()
     credit = "all" if "credits_on_failures" in needs else "successes" if needs & {"credits", "message_credits"} else ""
     blame = config.loop.trainer == "dpo" or "localizations" in needs
     if blame and config.failures.localizer == "none":

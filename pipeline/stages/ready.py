@@ -7,16 +7,17 @@ from collections.abc import Sequence
 from apportion.pipeline.core.config import AgentConfig, Config
 from apportion.pipeline.core.dry_run import is_dry
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.registry import family
 from apportion.pipeline.engines.checkpoints import PROVENANCE
 from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.localizers import value_drop
+from apportion.pipeline.play.team import load_team
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import FailurePlan
 from apportion.pipeline.stages.credit import AnnotatePlan
 from apportion.pipeline.stages.loop import Round
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.stages.train import TrainPlan
-from apportion.pipeline.teams.load import load_team
 from apportion.pipeline.values import likelihood, recount, regenerate, replay
 from apportion.pipeline.verifiers import get_verifier
 
@@ -50,23 +51,21 @@ def _team(config: Config) -> None:
     """Raise UserError where the team cannot be made. A dry run imports no code of the user's own: there the documents
     of the project's own tools are looked at alone.
     """
-    team = config.team
-    if not (is_dry() and any(map(_dotted, (team.topology, *(tool.kind for tool in team.tools.values()))))):
+    team, is_own = config.team, family("tools").is_own
+    if not (
+        is_dry() and (family("teams").is_own(team.topology) or any(is_own(tool.kind) for tool in team.tools.values()))
+    ):
         load_team(team)
         return
-    ours = {name: tool for name, tool in team.tools.items() if not _dotted(tool.kind)}
+    ours = {name: tool for name, tool in team.tools.items() if not is_own(tool.kind)}
     alone = [AgentConfig(name="reader", role="solo")]
     load_team(team.model_copy(update={"topology": "solo", "agents": alone, "solo": None, "tools": ours}))
 
 
 def _verifier(config: Config) -> None:
     """Raise UserError where there is no such verifier; one of the user's own is not imported by a dry run."""
-    if not (is_dry() and _dotted(config.tasks.verifier)):
-        get_verifier(config.tasks.verifier)
-
-
-def _dotted(name: str) -> bool:
-    return "." in name or ":" in name
+    if not (is_dry() and family("verifiers").is_own(config.tasks.verifier)):
+        get_verifier(config.tasks.verifier, **config.tasks.verifier_options)
 
 
 def to_train(planned: TrainPlan) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from apportion.pipeline.core.code import load
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
@@ -24,13 +23,14 @@ from apportion.pipeline.play.play import (
     play,
     rollouts,
     trajectory_row,
-)  # fmt: skip
+)
+from apportion.pipeline.play.team import Team, load_team, nature_of
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.run import Kind, Run, reject_row
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.stages.stage import NOTHING, Stage
-from apportion.pipeline.tasks.files import load_tasks
-from apportion.pipeline.teams.load import Team, load_team, nature_of
+from apportion.pipeline.tasks.base import tasks_of
+from apportion.pipeline.tasks.reading.files import load_tasks
 from apportion.pipeline.trajectory.task import Reject, Task, task_row
 from apportion.pipeline.verifiers import get_verifier
 
@@ -186,7 +186,7 @@ def gather_tasks(config: Config) -> tuple[list[Task], list[Reject]]:
     """The tasks that the configuration names. Raises UserError when there are none."""
     section = config.tasks
     if section.source:
-        tasks: list[Task] = list(load(section.source)(**section.options))
+        tasks = tasks_of(section.source, section.options)
         return tasks[section.offset :][: section.limit], []
     if not section.path:
         raise UserError("config: tasks.path is empty; name a task file: --set tasks.path=FILE.jsonl")

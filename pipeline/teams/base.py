@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar
 
 from apportion.pipeline.core.errors import WorkError
 from apportion.pipeline.core.limits import limited
+from apportion.pipeline.core.registry import Method
 from apportion.pipeline.tools.base import Tool, ToolResult
 from apportion.pipeline.trajectory.task import Task
 
@@ -83,18 +85,24 @@ Play = Generator[list[Turn], list[Message], None]
 """Yields the turns wanted next; is sent the messages written for them, in the same order."""
 
 
-class Topology(Protocol):
-    """How a team works on a task: one short class, named in the team file by its dotted path.
+class Topology(Method, ABC):
+    """How a team works on a task.
 
-    `answerer`: whether the answering message is the outcome channel or its writer's own move (see `methods`).
+    A user's own needs no base class: `name`, `answerer` and `play` are enough.
     """
 
-    name: str
-    answerer: str
+    name: ClassVar[str]
+    answerer: ClassVar[str]
+    """Whether the answering message is the `outcome` channel, which is nobody's, or its writer's own `player` move."""
+    value: ClassVar[str] = "likelihood"
+    """The value function that fits its games."""
 
+    def check(self, agents: Sequence[Agent]) -> None:
+        """Raise ValueError, which says what is wanted, where these agents cannot play it."""
+
+    @abstractmethod
     def play(self, talk: Conversation) -> Play:
         """Drive one conversation to its end; call `talk.answer(message, text)` when the team has answered."""
-        ...
 
 
 class Conversation:

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Sequence
+from typing import ClassVar
 
-from apportion.pipeline.teams.base import Conversation, Message, Play, Turn
+from apportion.pipeline.teams.base import Agent, Conversation, Message, Play, Topology, Turn
 
 ANSWER = re.compile(r"^\s*answer\s*:\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE)
 
 
-class Solo:
+class Solo(Topology):
     """The baseline: the same model alone on the same task, with every tool of the team in its own hands.
 
     It is the outcome channel and has nobody to share credit with; a message without a tool call is its answer.
+    Status: ours, the baseline that a team must beat.
     """
 
-    name = "solo"
-    answerer = "outcome"
+    name: ClassVar[str] = "solo"
+    answerer: ClassVar[str] = "outcome"
+
+    def check(self, agents: Sequence[Agent]) -> None:
+        """One agent."""
+        if len(agents) != 1:
+            raise ValueError(f"a solo team has one agent, not {len(agents)}")
 
     def play(self, talk: Conversation) -> Play:
         """One conversation: tool calls until the agent answers."""

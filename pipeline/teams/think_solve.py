@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from apportion.pipeline.teams.base import Conversation, Play
+from collections.abc import Sequence
+from typing import ClassVar
+
+from apportion.pipeline.teams.base import Agent, Conversation, Play, Topology
 from apportion.pipeline.teams.solo import ANSWER, use_tools
 
 
-class ThinkSolve:
+class ThinkSolve(Topology):
     """The thinker sees the question and writes once; the solver sees the question and the thought, and answers.
 
     Either may use its tools before it writes; what they found stays with the one who asked. The solver's answer is its
     `answer: ...` line; a solver without tools may also answer in plain words. The answer is the solver's own move: were
     it the outcome channel, the solver would never earn any credit.
+    Status: ours.
     """
 
-    name = "think_solve"
-    answerer = "player"
+    name: ClassVar[str] = "think_solve"
+    answerer: ClassVar[str] = "player"
+
+    def check(self, agents: Sequence[Agent]) -> None:
+        """One of each role."""
+        roles = [agent.role for agent in agents]
+        if (roles.count("thinker"), roles.count("solver")) != (1, 1):
+            raise ValueError("a think_solve team needs exactly one thinker and one solver")
 
     def play(self, talk: Conversation) -> Play:
         """One conversation: one thought, one answer."""

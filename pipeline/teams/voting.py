@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import ClassVar
 
-from apportion.pipeline.teams.base import Conversation, Play, together
+from apportion.pipeline.teams.base import Agent, Conversation, Play, Topology, together
 from apportion.pipeline.teams.solo import ANSWER, use_tools
-from apportion.pipeline.verifiers.exact import normalize
+from apportion.pipeline.trajectory.answer import normalize
 
 
-class Voting:
+class Voting(Topology):
     """Every agent of role `voter` works on the question alone, all side by side; the most frequent answer wins.
 
     A vote is the `answer: ...` of a voter's last message, normalized; a voter without one abstains. Of tied answers the
     one whose first voter stands first in the team file wins. The first message that gave the winning answer is the
     outcome message, and its wording is the team's answer. Nobody hears anybody, so a masked view would tell nothing of
     the other voters: the topology's own value function is `recount`, and the answering message is its writer's move.
+    Status: source (self-consistency, arXiv 2203.11171), with agents in the place of samples.
     """
 
-    name = "voting"
-    answerer = "player"
-    value = "recount"
+    name: ClassVar[str] = "voting"
+    answerer: ClassVar[str] = "player"
+    value: ClassVar[str] = "recount"
+
+    def check(self, agents: Sequence[Agent]) -> None:
+        """At least one voter."""
+        if not any(agent.role == "voter" for agent in agents):
+            raise ValueError("a voting team needs agents with role = 'voter'")
 
     def play(self, talk: Conversation) -> Play:
         """One conversation: a call for every voter, then the count."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar
+
+from apportion.pipeline.core.registry import Method
 
 
 @dataclass(frozen=True)
@@ -14,15 +17,14 @@ class ToolResult:
     valid: bool
 
 
-@runtime_checkable
-class Tool(Protocol):
-    """Something an agent may call with one line of text; never raises on what a model wrote."""
+class Tool(Method, ABC):
+    """Something an agent may call with one line of text; never raises on what a model wrote.
 
-    @property
-    def name(self) -> str:
-        """The name agents call it by, stored in `messages.tool_name`."""
-        ...
+    A user's own needs no base class: a method `run` is enough.
+    """
 
+    name: ClassVar[str]
+
+    @abstractmethod
     def run(self, text: str) -> ToolResult:
         """The result of the call; the same text gives the same result."""
-        ...

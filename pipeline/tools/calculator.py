@@ -7,8 +7,9 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from typing import ClassVar
 
-from apportion.pipeline.tools.base import ToolResult
+from apportion.pipeline.tools.base import Tool, ToolResult
 
 MAX_CHARACTERS = 500
 MAX_EXPONENT = 1000
@@ -37,14 +38,16 @@ class CalculationError(ValueError):
     """An expression that has no value here; the message is one line for the agent."""
 
 
-class Calculator:
+class Calculator(Tool):
     """Evaluates + - * / // % ** with signs, parentheses and numbers; also x, ×, ÷, 1,234 and a trailing "=".
 
     Bounded, so that no text can hang it: 500 characters, exponents to 1000, whole numbers to 4096 bits. `%`
     is the remainder, as in Python. Results bear 12 significant digits; whole numbers are exact.
+    Status: ours. The text is parsed and never evaluated as code. Degenerate: what has no value is a one-line error, and
+    the call is not valid.
     """
 
-    name = "calculator"
+    name: ClassVar[str] = "calculator"
 
     def run(self, text: str) -> ToolResult:
         """The value as text, or a one-line error with `valid` False."""

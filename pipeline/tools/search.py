@@ -7,11 +7,13 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+
+from pydantic import Field, PrivateAttr
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.scripts import SPACELESS, terms
-from apportion.pipeline.tools.base import ToolResult
+from apportion.pipeline.tools.base import Tool, ToolResult
 
 NOTHING_FOUND = "nothing found"
 MAX_QUERY_TOKENS = 256
@@ -32,47 +34,27 @@ def tokenize(text: str) -> list[str]:
     return [term for match in found for term in (terms(match["run"]) if match["run"] else [match[0]])]
 
 
-class Search:
-    """The `k` best documents by BM25 (Lucene's, k1 1.5, b 0.75), one a line; ties go to the earlier one.
+class Index:
+    """Documents in memory that can be searched."""
 
-    A query that shares no word with any document yields "nothing found"; one without words is a malformed
-    call.
-    """
-
-    def __init__(self, documents: Sequence[str], k: int = 1, name: str = "search") -> None:
-        """Index `documents` in memory. Raises UserError when none has a word in it, or when k < 1."""
+    def __init__(self, documents: Sequence[str], k: int = 1) -> None:
+        """Index `documents`. Raises UserError when none has a word in it."""
         import logging
 
         import bm25s
 
         # bm25s sets its own logger to DEBUG on import, which would flood a log that shows that level.
         logging.getLogger("bm25s").setLevel(logging.WARNING)
-        if k < 1:
-            raise UserError(f"{name}: k is {k}; a search needs at least 1 result")
         tokens = [tokenize(document) for document in documents]
         if not any(tokens):
-            raise UserError(f"{name}: there is no document with a word in it; give at least one")
-        self.name = name
+            raise UserError("search: there is no document with a word in it; give at least one")
         self.k = k
         self.documents = tuple(documents)
         self._index = bm25s.BM25(backend="numpy")
         self._index.index(tokens, show_progress=False)
 
-    @classmethod
-    def from_file(cls, path: str | Path, k: int = 1, name: str = "search") -> Search:
-        """Index a file: .jsonl of {"text"} or {"title", "text"}, .txt lines, or .parquet with those columns.
-
-        Raises UserError for a missing file, another suffix, or a row without text.
-        """
-        return cls(list(_documents(Path(path))), k, name)
-
-    @classmethod
-    def from_files(cls, paths: Sequence[str | Path], k: int = 1, name: str = "search") -> Search:
-        """Index several files as one set of documents; see `from_file`."""
-        return cls([text for path in paths for text in _documents(Path(path))], k, name)
-
     def run(self, text: str) -> ToolResult:
-        """The best documents for the words of `text`, best first, one a line."""
+        """See `Search.run`."""
         import numpy as np
 
         words = tokenize(text)[:MAX_QUERY_TOKENS]
@@ -84,7 +66,36 @@ class Search:
         return ToolResult("\n".join(self.documents[at] for at in best) or NOTHING_FOUND, True)
 
 
-def _documents(path: Path) -> Iterator[str]:
+class Search(Tool):
+    """The `k` best documents by BM25 (Lucene's, k1 1.5, b 0.75), one a line; ties go to the earlier one.
+
+    A query that shares no word with any document yields "nothing found"; one without words is a malformed
+    call.
+    Status: source (BM25 of bm25s, arXiv 2407.03618); what is a word is ours: no stop words, no stemming.
+    Files are .jsonl of {"text"} or {"title", "text"}, .txt lines, or .parquet with those columns. Raises UserError for
+    a missing file, another suffix, or a row without text.
+    """
+
+    name: ClassVar[str] = "search"
+
+    documents: str | list[str]
+    """One or several files, a document per line; they are indexed as one set."""
+    k: int = Field(1, ge=1, le=1_000_000)
+    """Documents returned."""
+    _index: Index = PrivateAttr()
+
+    def model_post_init(self, context: Any) -> None:
+        """Index the files."""
+        files = [self.documents] if isinstance(self.documents, str) else self.documents
+        self._index = Index([text for file in files for text in documents_in(Path(file))], self.k)
+
+    def run(self, text: str) -> ToolResult:
+        """The best documents for the words of `text`, best first, one a line."""
+        return self._index.run(text)
+
+
+def documents_in(path: Path) -> Iterator[str]:
+    """The documents of a file. Raises UserError where it cannot be read, or a row has no text."""
     if not path.is_file():
         raise UserError(f"{path}: no such document file; give a .jsonl, .txt or .parquet file")
     match path.suffix.lower():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar
+
+from apportion.pipeline.core.registry import Method
 
 
 @dataclass(frozen=True)
@@ -20,40 +23,20 @@ class Verdict:
             raise ValueError(f"outcome {self.outcome} is outside [0, 1]")
 
 
-@runtime_checkable
-class Verifier(Protocol):
-    """Judges an answer against the aliases of one reference; pure, and callable from any thread."""
+class Verifier(Method, ABC):
+    """Judges an answer against the aliases of one reference; pure, and callable from any thread.
 
-    @property
-    def name(self) -> str:
-        """The name stored in `trajectories.verifier`."""
-        ...
+    A user's own needs no base class: a `name` and a method `verify` are enough.
+    """
 
+    name: ClassVar[str]
+    """Stored in `trajectories.verifier`."""
+
+    @abstractmethod
     def verify(self, answer: str, references: Sequence[str]) -> Verdict:
         """The verdict on `answer`; `references` are aliases, of which matching any one is enough."""
-        ...
 
 
 def binary(success: bool) -> Verdict:
     """The verdict of a verifier that knows right and wrong only."""
     return Verdict(1.0 if success else 0.0, success)
-
-
-def setting(name: str, value: object, low: float, high: float) -> float:
-    """`value` as a number in [low, high]. Raises ValueError, which names it, for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{name} must be a number from {low:g} to {high:g}, not {value!r}")
-    return float(value)
-
-
-def boxed(text: str) -> str | None:
-    """What stands in the last \\boxed{...} of `text`, its braces balanced; None without one."""
-    start = text.rfind("\\boxed{")
-    if start < 0:
-        return None
-    depth, begin = 0, start + len("\\boxed")
-    for at in range(begin, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[begin + 1 : at].strip() or None
-    return None

@@ -16,9 +16,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, PrivateAttr
 
 from apportion.pipeline.core.errors import WorkError
-from apportion.pipeline.verifiers.base import Verdict, binary, setting
+from apportion.pipeline.verifiers.base import Verdict, Verifier, binary
 
 ANSWER_TAIL = 4000
 """Characters of an answer that are read, counted from its end, where the final expression stands."""
@@ -71,21 +74,23 @@ def serve(cpu_seconds: float) -> None:
         print("1" if verdict else "0", flush=True)
 
 
-class Math:
+class Math(Verifier):
     """outcome = 1 if math-verify (HuggingFace, with sympy) finds the answer equal to any reference, else 0.
 
     Cost: about a second for the first verdict, then milliseconds. Degenerate cases: an answer that takes
     more than `cpu_seconds` of processor time or 4 GiB is wrong; words that are no mathematics match as
     equal text only.
+    Status: source (github.com/huggingface/Math-Verify); run in a child process, since its own time-out works in the
+    main thread only.
     """
 
-    name = "math"
+    name: ClassVar[str] = "math"
 
-    def __init__(self, cpu_seconds: float = 10.0) -> None:
-        self.cpu_seconds = setting("cpu_seconds", cpu_seconds, 0.1, 600)
-        self._lock = threading.Lock()
-        self._child: subprocess.Popen[str] | None = None
-        self._owner = 0
+    cpu_seconds: float = Field(10.0, ge=0.1, le=600, strict=True)
+    """An answer that takes longer is wrong (seconds of processor time)."""
+    _lock: threading.Lock = PrivateAttr(default_factory=threading.Lock)
+    _child: subprocess.Popen[str] | None = None
+    _owner: int = 0
 
     def verify(self, answer: str, references: Sequence[str]) -> Verdict:
         """The verdict on the last expression of `answer`. Raises WorkError when the child does not start."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal, DecimalException
+from functools import cached_property
+from typing import ClassVar
 
-from apportion.pipeline.verifiers.base import Verdict, binary, setting
-from apportion.pipeline.verifiers.expression import ARITHMETIC
-from apportion.pipeline.verifiers.moments import same_moment
-from apportion.pipeline.verifiers.quantity import Quantities, Quantity, Reading
+from pydantic import Field
+
+from apportion.pipeline.verifiers.answers.expression import ARITHMETIC
+from apportion.pipeline.verifiers.answers.moments import same_moment
+from apportion.pipeline.verifiers.answers.quantity import Quantities, Quantity, Reading
+from apportion.pipeline.verifiers.base import Verdict, Verifier, binary
 
 RELATIVE_TOLERANCE = 1e-6
-LARGEST_TOLERANCE = 1e15
 
 
-class Number:
+class Number(Verifier):
     """outcome = 1 if the quantity that ends the answer equals that of any reference, else 0.
 
     The usual rule for GSM8K, of whole quantities: 5 million, 27.38 %, 5 x 10^8, 2\\sqrt{3}, 16 cm^2, 3:30, 2021-03-04,
@@ -22,18 +25,28 @@ class Number:
     16000 m), two of different kinds differ. 50 % agrees with 50 and with 0.5: data sets write it either way. By default
     whole numbers must be equal, and others within a relative 1e-6; `relative` (a share of the reference) and `absolute`
     (in its unit) hold for whole numbers too, and meeting one of them is enough. A text without a number never matches.
+    Status: ours; the last number alone, the usual rule, takes 5 million for 5 and 16 km for 16 m.
     """
 
-    name = "number"
+    name: ClassVar[str] = "number"
 
-    def __init__(self, relative: float | None = None, absolute: float | None = None) -> None:
-        self.relative = None if relative is None else Decimal(setting("relative", relative, 0.0, 1.0))
-        self.absolute = None if absolute is None else Decimal(setting("absolute", absolute, 0.0, LARGEST_TOLERANCE))
+    relative: float | None = Field(None, ge=0, le=1, strict=True)
+    """Tolerance as a share of the reference. Without any, whole numbers must be equal, others within 1e-6."""
+    absolute: float | None = Field(None, ge=0, le=1e15, strict=True)
+    """Tolerance in the reference's unit; meeting one of the two is enough."""
 
     def verify(self, answer: str, references: Sequence[str]) -> Verdict:
         """The verdict on the last quantity that `answer` holds."""
         said = Quantities(answer)
         return binary(any(self._matches(said, Quantities(reference).whole(words=True)) for reference in references))
+
+    @cached_property
+    def _exact_relative(self) -> Decimal:
+        return Decimal(RELATIVE_TOLERANCE if self.relative is None else self.relative)
+
+    @cached_property
+    def _exact_absolute(self) -> Decimal:
+        return Decimal(self.absolute or 0)
 
     def _matches(self, answer: Quantities, reference: Reading | None) -> bool:
         if reference is None:
@@ -113,14 +126,12 @@ class Number:
         if answer == reference:
             return True
         difference = ARITHMETIC.abs(ARITHMETIC.subtract(answer, reference))
-        if self.absolute is not None and difference <= self.absolute:
+        if self.absolute is not None and difference <= self._exact_absolute:
             return True
-        relative = self.relative
-        if relative is None:
-            # A relative tolerance alone would take 1234567 for 1234568.
-            if _is_whole(answer) and _is_whole(reference):
-                return False
-            relative = Decimal(RELATIVE_TOLERANCE)
+        relative = self._exact_relative
+        # A relative tolerance alone would take 1234567 for 1234568.
+        if self.relative is None and _is_whole(answer) and _is_whole(reference):
+            return False
         return difference <= ARITHMETIC.multiply(relative, ARITHMETIC.abs(reference))
 
 

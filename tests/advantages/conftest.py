@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from apportion.pipeline.advantages.inputs import Inputs
+from apportion.pipeline.advantages.base import Inputs
 
 ROLES = {"ann": "planner", "bob": "worker", "cid": "worker"}
 

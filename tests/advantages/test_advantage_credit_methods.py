@@ -7,9 +7,11 @@ import json
 
 import pytest
 
-from apportion.pipeline.advantages.base import method
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.registry import family
 from apportion.schemas import TABLES
+
+METHODS = family("advantages")
 
 TEAM = {"a": (1, "ann bob cid ann"), "b": (0, "ann bob cid ann")}
 CREDITS = {
@@ -34,7 +36,7 @@ def test_sharp_by_hand(run_of, credits_of, of):
         tools={("a", 2): True, ("a", 3): False, ("b", 3): True},
         credits=credits_of(CREDITS),
     )
-    table = method("sharp").advantages(run)
+    table = METHODS.make("sharp").advantages(run)
     rewards = {
         ("a", 1): 1.08, ("a", 2): 1.31, ("a", 3): 1.31, ("a", 4): 0.72, ("a", 5): 1.08,
         ("b", 1): 0.045, ("b", 2): 0.09, ("b", 3): 0.1, ("b", 4): 0.045,
@@ -61,7 +63,7 @@ def test_sharp_by_hand(run_of, credits_of, of):
 def test_shapley_by_hand(run_of, credits_of, of):
     """phi for every agent: the planner has its own in a (0.2), and as mere channel in b none, which counts as 0."""
     credits = {"a": CREDITS["a"] | {"ann": (0.2, 0.9)}, "b": CREDITS["b"] | {"ann": (None, None)}}
-    table = method("shapley").advantages(run_of(TEAM, credits=credits_of(credits)))
+    table = METHODS.make("shapley").advantages(run_of(TEAM, credits=credits_of(credits)))
     rewards = of(table, "reward")
     assert rewards == pytest.approx(
         {
@@ -76,21 +78,21 @@ def test_shapley_by_hand(run_of, credits_of, of):
 
 def test_a_harmful_worker_of_a_success_stands_below_a_helpful_one(run_of, credits_of, of):
     for name in ("sharp", "shapley"):
-        found = of(method(name).advantages(run_of(TEAM, credits=credits_of(CREDITS))))
+        found = of(METHODS.make(name).advantages(run_of(TEAM, credits=credits_of(CREDITS))))
         assert found["a", 2] > found["a", 3]
 
 
 def test_an_agent_missing_in_a_rollout_is_not_compared_there(run_of, credits_of, of):
     """Without cid in b there are three worker rewards, and the planner's mean in b is over bob alone: .9 * .1."""
     run = run_of(TEAM | {"b": (0, "ann bob ann")}, credits=credits_of(CREDITS | {"b": {"bob": (0.1, 0.1)}}))
-    table = method("sharp").advantages(run)
+    table = METHODS.make("sharp").advantages(run)
     assert of(table, "group_size")["a", 2] == 3
     assert of(table, "reward")["b", 1] == pytest.approx(0.09)
 
 
 def test_a_worker_that_was_never_heard_has_credit_zero_and_dilutes_the_planner(run_of, credits_of, of):
     run = run_of(TEAM, credits=credits_of(CREDITS | {"a": {"bob": (0.4, 0.4)}}))
-    rewards = of(method("sharp").advantages(run), "reward")
+    rewards = of(METHODS.make("sharp").advantages(run), "reward")
     assert rewards["a", 3] == pytest.approx(0.9)
     assert rewards["a", 1] == pytest.approx(0.9 + 0.9 * 0.2)
 
@@ -99,7 +101,7 @@ def test_a_planner_that_called_nobody_has_only_the_outcome(run_of, credits_of, o
     run = run_of(
         {"a": (1, "ann bob"), "b": (1, "ann ann")}, credits=credits_of({"a": {"bob": (1, 1)}, "b": {"ann": (1, 1)}})
     )
-    rewards = of(method("sharp").advantages(run), "reward")
+    rewards = of(METHODS.make("sharp").advantages(run), "reward")
     assert rewards["b", 1] == pytest.approx(0.9)
     assert rewards["a", 1] == pytest.approx(1.8)
 
@@ -107,19 +109,19 @@ def test_a_planner_that_called_nobody_has_only_the_outcome(run_of, credits_of, o
 @pytest.mark.parametrize("name", ["sharp", "shapley"])
 def test_groups_of_one_and_flat_groups_give_zero_by_role(run_of, credits_of, name):
     """One rollout: two workers are still a pool of two, unless they did equally well; the planner is alone."""
-    alone = method(name).advantages(run_of({"a": (1, "ann bob")}, credits=credits_of({"a": {"bob": (0.5, 0.5)}})))
+    alone = METHODS.make(name).advantages(run_of({"a": (1, "ann bob")}, credits=credits_of({"a": {"bob": (0.5, 0.5)}})))
     assert alone["advantage"].to_list() == [0, 0]
     assert alone["degenerate"].all()
     even = {t: {"bob": (0.3, 0.3), "cid": (0.3005, 0.3005)} for t in "ab"}
     run = run_of({t: (1, said) for t, (_, said) in TEAM.items()}, credits=credits_of(even))
-    flat = method(name).advantages(run)
+    flat = METHODS.make(name).advantages(run)
     assert flat["advantage"].to_list() == [0] * 8
     assert flat["degenerate"].all()
 
 
 def test_two_workers_of_one_rollout_are_compared(run_of, credits_of, of):
     run = run_of({"a": TEAM["a"]}, credits=credits_of({"a": CREDITS["a"]}))
-    found = of(method("sharp").advantages(run))
+    found = of(METHODS.make("sharp").advantages(run))
     assert [found["a", 2], found["a", 3]] == pytest.approx([0.5**0.5, -(0.5**0.5)], abs=1e-5)
     assert found["a", 1] == 0
 
@@ -129,12 +131,12 @@ def test_credit_on_successes_alone_is_refused_with_the_cure(run_of, credits_of, 
     run = run_of(TEAM | {"c": (0, "ann bob")}, credits=credits_of({"a": CREDITS["a"]}))
     said = f"advantages {name}: 2 of 3 trajectories have no credit.*apportion annotate --set annotate.on=all"
     with pytest.raises(UserError, match=said):
-        method(name).advantages(run)
+        METHODS.make(name).advantages(run)
 
 
 def test_an_unplayable_trajectory_has_credit_zero(run_of, credits_of, of):
     run = run_of({"a": (1, "ann bob"), "b": (1, "ann")}, credits=credits_of({"a": {"bob": (0.5, 0.5)}}))
-    table = method("sharp").advantages(dataclasses.replace(run, unplayable=frozenset({"b"})))
+    table = METHODS.make("sharp").advantages(dataclasses.replace(run, unplayable=frozenset({"b"})))
     assert of(table, "reward") == pytest.approx({("a", 1): 1.35, ("a", 2): 1.35, ("b", 1): 0.9})
     assert of(table, "game_id") == {("a", 1): "va", ("a", 2): "va", ("b", 1): None}
 
@@ -143,16 +145,16 @@ def test_two_games_of_one_trajectory_are_refused(run_of, credits_of):
     credits = credits_of(CREDITS)
     run = run_of(TEAM, credits=credits.vstack(credits.head(1)))
     with pytest.raises(UserError, match="several credits for trajectory_id a, agent bob; pass one game"):
-        method("sharp").advantages(run)
+        METHODS.make("sharp").advantages(run)
 
 
 def test_an_agent_without_a_role_is_refused(run_of, credits_of):
     run = run_of(TEAM, credits=credits_of(CREDITS), team_roles={"ann": "planner", "bob": "worker"})
     with pytest.raises(UserError, match="advantages shapley: agent 'cid' has no role in the team"):
-        method("shapley").advantages(run)
+        METHODS.make("shapley").advantages(run)
 
 
 def test_needs_say_what_has_to_be_annotated():
-    assert method("sharp").needs == method("shapley").needs == {"credits", "credits_on_failures"}
-    assert method("success_failure").needs == {"message_credits", "localizations"}
-    assert method("grpo").needs == method("rloo").needs == method("dr_mas").needs == set()
+    assert METHODS.make("sharp").needs == METHODS.make("shapley").needs == {"credits", "credits_on_failures"}
+    assert METHODS.make("success_failure").needs == {"message_credits", "localizations"}
+    assert METHODS.make("grpo").needs == METHODS.make("rloo").needs == METHODS.make("dr_mas").needs == set()

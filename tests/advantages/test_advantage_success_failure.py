@@ -7,10 +7,12 @@ import dataclasses
 import polars as pl
 import pytest
 
-from apportion.pipeline.advantages.base import method
 from apportion.pipeline.advantages.success_failure import SuccessFailure
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.registry import family
 from apportion.schemas import TABLES
+
+METHODS = family("advantages")
 
 TEAM = {"won": (1, "ann bob cid ann"), "lost": (0, "ann bob cid ann")}
 
@@ -52,7 +54,7 @@ WON = shares("won", m1=0.2, m2=0.5, m3=-0.1, m4=None)
 def test_by_hand(run_of, of):
     """The outcome's channel (message 4 of the win) has no credit; bob's error at 2 costs its confidence."""
     run = run_of(TEAM, message_credits=WON, localizations=error_at("lost", 2, 0.75))
-    table = method("success_failure").advantages(run)
+    table = METHODS.make("success_failure").advantages(run)
     assert of(table) == {
         ("won", 1): 0.2, ("won", 2): 0.5, ("won", 3): -0.1, ("won", 4): 0.0,
         ("lost", 1): 0.0, ("lost", 2): -0.75, ("lost", 3): 0.0, ("lost", 4): 0.0,
@@ -71,13 +73,13 @@ def test_a_corrective_message_earns_its_rise_and_nothing_else_does(run_of, of):
         localizations=error_at("lost", 2, None),
         steps=values("lost", m1=(0.2, 0.9), m2=(0.9, 0.1), m3=(0.1, 0.4), m4=(0.4, 0.0)),
     )
-    found = of(method("success_failure").advantages(run))
+    found = of(METHODS.make("success_failure").advantages(run))
     assert [found["lost", i] for i in (1, 2, 3, 4)] == pytest.approx([0, -1, 0.3, 0])
 
 
 def test_an_unlocalized_failure_gives_zero(run_of, of):
     run = run_of(TEAM, message_credits=WON, localizations=error_at("lost", None, None))
-    table = method("success_failure").advantages(run)
+    table = METHODS.make("success_failure").advantages(run)
     assert [of(table)["lost", i] for i in (1, 2, 3, 4)] == [0, 0, 0, 0]
     assert of(table, "reward")["lost", 1] == 0
 
@@ -108,7 +110,7 @@ def test_group_scale_of_one_message_or_of_equal_ones_gives_zero(run_of, credits)
     table = SuccessFailure(scale="group").advantages(run)
     assert table["advantage"].to_list() == [0] * len(credits)
     assert table["degenerate"].all()
-    assert method("success_failure").advantages(run)["advantage"].to_list() == list(credits.values())
+    assert METHODS.make("success_failure").advantages(run)["advantage"].to_list() == list(credits.values())
 
 
 def test_what_was_not_annotated_has_no_reward_and_is_not_compared(run_of, of):
@@ -125,15 +127,15 @@ def test_what_was_not_annotated_has_no_reward_and_is_not_compared(run_of, of):
 
 def test_what_is_missing_altogether_is_refused_with_the_cure(run_of):
     with pytest.raises(UserError, match="none of 1 successes has message credits.*apportion annotate"):
-        method("success_failure").advantages(run_of(TEAM, localizations=error_at("lost", 2, 1)))
+        METHODS.make("success_failure").advantages(run_of(TEAM, localizations=error_at("lost", 2, 1)))
     with pytest.raises(UserError, match="no first error was looked for in 1 failures; localize them first"):
-        method("success_failure").advantages(run_of(TEAM, message_credits=WON))
+        METHODS.make("success_failure").advantages(run_of(TEAM, message_credits=WON))
     run = run_of({"won": TEAM["won"]})
     playable = dataclasses.replace(run, unplayable=frozenset({"won"}))
-    assert method("success_failure").advantages(playable)["reward"].to_list() == [0, 0, 0, 0]
+    assert METHODS.make("success_failure").advantages(playable)["reward"].to_list() == [0, 0, 0, 0]
 
 
 def test_two_localizers_are_refused(run_of):
     twice = error_at("lost", 2, 1).vstack(error_at("lost", 3, 1))
     with pytest.raises(UserError, match="several localizations for trajectory_id lost"):
-        method("success_failure").advantages(run_of(TEAM, message_credits=WON, localizations=twice))
+        METHODS.make("success_failure").advantages(run_of(TEAM, message_credits=WON, localizations=twice))

@@ -18,7 +18,6 @@ from unittest import mock
 import pyarrow.parquet as pq
 from script import SeededEngine
 
-from apportion.pipeline.advantages.base import METHODS
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.localizers.load import Context
 from apportion.pipeline.runs.rules import rules_of
@@ -36,7 +35,7 @@ from apportion.schemas import TABLES
 Rows = list[dict[str, Any]]
 Made = dict[str, Any]
 """Tables by name: rows as dictionaries, or an Arrow table."""
-ADVANTAGE_METHODS = tuple(METHODS)
+ADVANTAGE_METHODS = ("grpo", "rloo", "dr_mas", "sharp", "shapley", "success_failure")
 SHIPPED = ("demo", "gsm8k", "loop")
 """Configurations that the package brings."""
 

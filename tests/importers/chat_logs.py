@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from apportion.pipeline.importers.base import Imported
-from apportion.pipeline.importers.messages import read
+from apportion.pipeline.importers.messages import Messages
+
+read = Messages().read
 
 USER = {"role": "user", "content": "When was the mill built?"}
 REPLY = {"role": "assistant", "name": "archivist", "content": "1871"}

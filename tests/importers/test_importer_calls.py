@@ -6,7 +6,9 @@ import pytest
 from chat_logs import CHAT, REPLY, USER, chat, said, save
 from test_importer_forms import ARGS, BLOCK, calling
 
-from apportion.pipeline.importers.messages import read
+from apportion.pipeline.importers.messages import Messages
+
+read = Messages().read
 
 
 @pytest.mark.parametrize("key", ["tool_call", "toolCall", "functionCall", "tool_calls"])

@@ -4,8 +4,10 @@ import pytest
 from chat_logs import CHAT, REPLY, USER, chat, save
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers.answers import is_sign_off, stated_answer
-from apportion.pipeline.importers.messages import read
+from apportion.pipeline.importers.messages import Messages
+from apportion.pipeline.importers.reading.answers import is_sign_off, stated_answer
+
+read = Messages().read
 
 
 def agent(text, name="archivist"):

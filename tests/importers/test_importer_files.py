@@ -10,8 +10,11 @@ import pytest
 from chat_logs import CHAT, REPLY, USER, said, save
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers import process_bench, who_and_when
-from apportion.pipeline.importers.messages import read
+from apportion.pipeline.importers.messages import Messages
+from apportion.pipeline.importers.process_bench import ProcessBench
+from apportion.pipeline.importers.who_and_when import WhoAndWhen
+
+read = Messages().read
 
 TWO = [CHAT, {**CHAT, "messages": [USER, {**REPLY, "content": "1899"}], "success": False}]
 
@@ -183,11 +186,11 @@ def test_the_other_formats_read_the_same_kinds_of_files(tmp_path):
     log = {"question": "How many?", "ground_truth": "8", "history": history, **labels}
     file = tmp_path / "logs.jsonl.gz"
     file.write_bytes(gzip.compress((json.dumps(log) + "\n" + json.dumps(log | {"question": "Why?"}) + "\n").encode()))
-    assert len(who_and_when.read(file).trajectories) == 2
+    assert len(WhoAndWhen().read(file).trajectories) == 2
     solution = {"id": "gsm8k-1", "problem": "1 + 1?", "steps": ["2"], "label": -1, "final_answer_correct": True}
     rows = tmp_path / "rows.json"
     rows.write_text(json.dumps([solution, {**solution, "id": "gsm8k-2"}], indent=1))
-    assert len(process_bench.read(rows).trajectories) == 2
+    assert len(ProcessBench().read(rows).trajectories) == 2
 
 
 @pytest.mark.parametrize("between", ["", " ", "\n", "\n\x1e", "\r\n\r\n"])

@@ -8,7 +8,9 @@ import pytest
 from chat_logs import CHAT, REPLY, USER, chat, players, said, save
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers.messages import read
+from apportion.pipeline.importers.messages import Messages
+
+read = Messages().read
 
 BLOCK = '<tool_call>\n{"name": "find", "arguments": {"q": "mill"}}\n</tool_call>'
 ARGS = {"q": "mill"}

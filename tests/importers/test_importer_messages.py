@@ -3,10 +3,12 @@ import json
 import pytest
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers.messages import read
+from apportion.pipeline.importers.messages import Messages
 from apportion.pipeline.tasks import make_task
 from apportion.pipeline.trajectory.context import context_of
 from apportion.schemas import TABLES
+
+read = Messages().read
 
 USER = {"role": "user", "content": "2 + 2?"}
 REPLY = {"role": "assistant", "content": "4"}

@@ -3,12 +3,14 @@ import json
 import pytest
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers import IMPORTERS
-from apportion.pipeline.importers.process_bench import read
+from apportion.pipeline.core.registry import family
+from apportion.pipeline.importers.process_bench import ProcessBench
 from apportion.pipeline.tasks import make_task
 from apportion.pipeline.trajectory.case import case_of
 from apportion.pipeline.trajectory.log import Log
 from apportion.schemas import TABLES
+
+read = ProcessBench().read
 
 
 def solution(**changes):
@@ -94,7 +96,7 @@ def test_a_bad_line_is_set_aside_and_the_rest_goes_on(tmp_path, line, reason):
 
 
 def test_the_format_is_known_by_name_and_an_empty_file_is_an_error(tmp_path):
-    assert IMPORTERS["process-bench"] is read
+    assert family("importers").make("process-bench") == ProcessBench()
     with pytest.raises(UserError, match="nothing to import as process-bench"):
         read(save(tmp_path, ""))
 

@@ -4,9 +4,11 @@ import pytest
 from chat_logs import CHAT, REPLY, USER, chat, players, said, save
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers.messages import read
-from apportion.pipeline.importers.speakers import is_human
+from apportion.pipeline.importers.messages import Messages
+from apportion.pipeline.importers.reading.speakers import is_human
 from apportion.pipeline.trajectory.people import is_person
+
+read = Messages().read
 
 ASKED, TOLD = "When was the mill built?", "The ledger says 1871."
 

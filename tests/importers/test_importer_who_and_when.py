@@ -6,10 +6,13 @@ import polars as pl
 import pytest
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers import IMPORTERS, Imported, importer
-from apportion.pipeline.importers.who_and_when import read
+from apportion.pipeline.core.registry import family
+from apportion.pipeline.importers.base import Imported
+from apportion.pipeline.importers.who_and_when import WhoAndWhen
 from apportion.pipeline.trajectory.context import context_of
 from apportion.schemas import TABLES
+
+read = WhoAndWhen().read
 
 
 def named_log(**changes):
@@ -216,12 +219,12 @@ def test_a_sign_off_in_other_spellings_is_no_last_word(tmp_path, sign_off):
 
 
 def test_importers_are_found_by_name():
-    assert set(IMPORTERS) == {"who-and-when", "messages", "process-bench"}
-    assert importer("who-and-when") is read
+    assert set(family("importers").names()) == {"who-and-when", "messages", "process-bench"}
+    assert family("importers").make("who-and-when") == WhoAndWhen()
     with pytest.raises(UserError, match="did you mean 'who-and-when'"):
-        importer("who_and_wen")
-    with pytest.raises(UserError, match="who-and-when, messages"):
-        importer("xml")
+        family("importers").make("who_and_wen")
+    with pytest.raises(UserError, match="messages, process-bench, who-and-when"):
+        family("importers").make("xml")
 
 
 def test_every_row_fits_its_declared_table(tmp_path):

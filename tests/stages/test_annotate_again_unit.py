@@ -14,7 +14,6 @@ from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages.foresee import foresee
 from apportion.pipeline.teams.base import Conversation, Play
-from apportion.pipeline.teams.load import TOPOLOGIES
 
 NARROW_TO_WIDE = [({"limit": 1}, {}, 2, 6), ({}, {"on": "all"}, 6, 8), ({"limit": 1}, {"on": "all"}, 2, 8)]
 
@@ -60,12 +59,9 @@ def test_a_shard_without_a_success_has_no_games_and_stands(tmp_path: Path, engin
 
 
 @pytest.mark.parametrize("answerer", ["outcome", "player"])
-def test_an_agent_that_the_answerer_never_heard_has_null_credit(
-    tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPatch, answerer: str
-):
-    monkeypatch.setitem(TOPOLOGIES, "aside", Aside)
+def test_an_agent_that_the_answerer_never_heard_has_null_credit(tmp_path: Path, engine: ScriptedEngine, answerer: str):
     engine.reply = lambda prompt: "answer: 1" if "I lead" in prompt else "It is 1"
-    team = configured(tmp_path).team.model_dump(mode="json") | {"topology": "aside"}
+    team = configured(tmp_path).team.model_dump(mode="json") | {"topology": "test_annotate_again_unit:Aside"}
     config = configured(tmp_path, team=team, annotate={"on": "all", "answerer": answerer})
     sample_all(config)
     assert annotate_all(config)[1] == 8

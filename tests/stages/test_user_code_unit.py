@@ -8,10 +8,11 @@ import pytest
 from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, rows, sample_all
 
+from apportion.pipeline.core.config import TeamConfig
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.play.team import load_topology
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.teams.base import Conversation, Play
-from apportion.pipeline.teams.load import load_topology
 from apportion.pipeline.trajectory.render import harmless, prompt_text
 
 
@@ -60,7 +61,7 @@ def test_a_turn_of_an_unknown_agent_ends_its_conversation_with_the_reason(tmp_pa
 )
 def test_what_is_no_topology_is_refused_before_any_work(path: str, reason: str):
     with pytest.raises(UserError, match=reason):
-        load_topology(path)
+        load_topology(TeamConfig(topology=path))
 
 
 class Special:

@@ -10,7 +10,7 @@ import pytest
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.tasks import load_tasks
-from apportion.pipeline.tasks.files import load_questions
+from apportion.pipeline.tasks.reading.files import load_questions
 from apportion.pipeline.trajectory.task import task_row
 
 

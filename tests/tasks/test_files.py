@@ -9,7 +9,7 @@ import pytest
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.tasks import load_tasks
-from apportion.pipeline.tasks.files import load_questions
+from apportion.pipeline.tasks.reading.files import load_questions
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k" / "test.jsonl"
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.tasks import load_tasks
 from apportion.pipeline.tasks.multihop import generate, write
-from apportion.pipeline.tools import Search
+from apportion.pipeline.tools.search import Index, documents_in
 
 OWNED = re.compile(r"The (?P<inn>.+) is owned by (?P<person>.+)\.")
 LIVES = re.compile(r"(?P<person>.+) lives in (?P<town>.+)\.")
@@ -78,7 +78,7 @@ def test_same_seed_same_world_and_another_seed_another():
 
 def test_a_search_by_name_finds_each_gold_fact():
     world = generate(60, 2, river_share=0.5)
-    tools = {name: Search(documents) for name, documents in world.documents.items()}
+    tools = {name: Index(documents) for name, documents in world.documents.items()}
     for task in world.tasks:
         inn = OWNED.fullmatch(task.meta["facts"][0])["inn"]
         person, town = LIVES.fullmatch(task.meta["facts"][1]).groups()
@@ -94,7 +94,7 @@ def test_written_world_is_read_back_with_the_same_ids(tmp_path):
     assert [(t.task_id, t.references, t.meta, t.split) for t in tasks] == [
         (t.task_id, t.references, t.meta, "test") for t in world.tasks
     ]
-    assert Search.from_file(tmp_path / "rivers.jsonl").documents == tuple(world.documents["rivers"])
+    assert list(documents_in(tmp_path / "rivers.jsonl")) == list(world.documents["rivers"])
 
 
 def test_a_world_replaces_a_world_and_no_file_of_the_users(tmp_path):

@@ -17,8 +17,8 @@ from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Sco
 from apportion.pipeline.games.game import Game, Rules, Shown
 from apportion.pipeline.localizers.judge import GenerativeJudge
 from apportion.pipeline.play.play import play, rollouts
+from apportion.pipeline.play.team import Team
 from apportion.pipeline.teams.base import Agent
-from apportion.pipeline.teams.load import Team
 from apportion.pipeline.teams.solo import Solo
 from apportion.pipeline.trajectory.case import Case, Step
 from apportion.pipeline.trajectory.markers import ForgedRolesError

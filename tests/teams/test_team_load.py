@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from scripted import drive
 
-from apportion.pipeline.core.config import AgentConfig, TeamConfig, ToolConfig
+from apportion.pipeline.core.config import AgentConfig, TeamConfig, ToolConfig, load_config
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.teams.load import load_team, load_topology
+from apportion.pipeline.play.team import load_team, load_topology
 from apportion.pipeline.trajectory.task import make_task
 
 BOSS = AgentConfig(name="boss", role="planner")
@@ -103,18 +103,22 @@ def test_search_tool_reads_all_its_documents(tmp_path: Path):
             TeamConfig(agents=[AgentConfig(name="a", role="planner", tools={"find": "search"})]),
             "'a' uses tool 'search' as 'find'; known: none",
         ),
-        (
-            TeamConfig(agents=[BOSS], topology="ring"),
-            "known are planner_workers, solo, think_solve, voting, or the dotted path",
-        ),
         (TeamConfig(agents=[BOSS], topology="no_such_place.Ring"), "no module named 'no_such_place'"),
-        (TeamConfig(agents=[BOSS], tools={"find": ToolConfig(kind="search")}), "team.tools.find: a search tool"),
+        (
+            TeamConfig(agents=[BOSS], tools={"find": ToolConfig(kind="search")}),
+            "team.tools.find: tool search: 'documents' is missing",
+        ),
     ],
 )
 def test_faulty_team_is_refused_with_the_key(config: TeamConfig, problem: str):
     assert problem in refusal(config)
 
 
+def test_a_topology_that_is_none_is_refused_with_the_nearest():
+    with pytest.raises(UserError, match="team.topology = 'votin': no such topology; .*did you mean 'voting'"):
+        load_config(overrides=("team.topology=votin",))
+
+
 def test_missing_class_in_the_users_module_names_the_nearest(own: str):
     with pytest.raises(UserError, match="has no 'Ecco'; did you mean 'Echo'?"):
-        load_topology(f"{own}.Ecco")
+        load_topology(TeamConfig(topology=f"{own}.Ecco"))

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apportion.pipeline.core.limits import limited
-from apportion.pipeline.tools import Calculator, Tool
-from apportion.pipeline.tools.calculator import evaluate
+from apportion.pipeline.tools.base import Tool
+from apportion.pipeline.tools.calculator import Calculator, evaluate
 
 NUMBERS = st.one_of(st.integers(0, 999).map(str), st.floats(0.001, 999).map(lambda value: f"{value:.3f}"))
 EXPRESSIONS = st.recursive(

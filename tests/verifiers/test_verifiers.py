@@ -9,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.verifiers import VERIFIERS, Verdict, get_verifier
-from apportion.pipeline.verifiers.cases import CASES
-from apportion.pipeline.verifiers.exact import Exact, normalize
+from apportion.pipeline.core.registry import family
+from apportion.pipeline.trajectory.answer import normalize
+from apportion.pipeline.verifiers import Verdict, get_verifier
+from apportion.pipeline.verifiers.answers.cases import CASES
+from apportion.pipeline.verifiers.answers.page import DOC, document
+from apportion.pipeline.verifiers.answers.quantity import Quantities
+from apportion.pipeline.verifiers.exact import Exact
 from apportion.pipeline.verifiers.f1 import F1, token_f1
 from apportion.pipeline.verifiers.math import Math
 from apportion.pipeline.verifiers.number import Number
-from apportion.pipeline.verifiers.page import DOC, document
-from apportion.pipeline.verifiers.quantity import Quantities
 
 WORDS = st.lists(
     st.sampled_from(["the", "a", "An", "cat,", "sat!", "on", "3.5", "-2", "mat.", "U.S.", "-"]), max_size=8
@@ -198,7 +200,7 @@ def test_every_line_of_the_page(case):
 
 
 def test_the_page_is_what_is_tested():
-    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m apportion.pipeline.verifiers.page`"
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m apportion.pipeline.verifiers.answers.page`"
 
 
 def test_a_right_answer_stays_right_with_the_answers_own_words_around_it():
@@ -257,13 +259,14 @@ def test_math_works_off_the_main_thread_and_survives_an_endless_answer():
 
 
 def test_registry_names_its_verifiers():
-    assert {get_verifier(name).name for name in VERIFIERS} == set(VERIFIERS)
+    names = family("verifiers").names()
+    assert {get_verifier(name).name for name in names} == set(names) == {"exact", "f1", "math", "number"}
     assert get_verifier("f1", threshold=0.8).verify("a b", ["b c d"]).success is False
     with pytest.raises(UserError, match="did you mean 'number'"):
         get_verifier("numbr")
     with pytest.raises(UserError, match="threshold"):
         get_verifier("f1", threshold=3)
-    with pytest.raises(UserError, match="cannot be made.*no option"):
+    with pytest.raises(UserError, match="unknown key 'threshold'; known here: none"):
         get_verifier("exact", threshold=0.5)
     with pytest.raises(UserError, match="did you mean 'relative'"):
         get_verifier("number", relativ=0.5)
@@ -310,7 +313,7 @@ def test_a_users_own_verifier_is_found_in_the_current_directory(tmp_path, monkey
     assert get_verifier("my_own_verifier:Longer").verify("", []).success
     assert get_verifier("my_own_verifier.Longer").name == "longer"
     for path, message in {
-        "my_own_verifier:Other": "needs a `name`",
+        "my_own_verifier:Other": "it has no 'name'",
         "my_own_verifier:longer": "did you mean 'Longer'",
         "my_missing_module:X": "no module named 'my_missing_module'",
         "my_broken_plugin:X": "fails on import",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from apportion.pipeline.importers.text import BadRecordError, as_text, brief, load_json
+from apportion.pipeline.importers.reading.text import BadRecordError, as_text, brief, load_json
 
 _IDS = ("call_id", "tool_call_id", "toolCallId", "toolUseId", "tool_use_id", "id")
 _NAMES = ("name", "tool_name", "toolName", "tool", "function")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apportion.pipeline.importers.calls import (
+from apportion.pipeline.importers.reading.calls import (
     Call,
     Result,
     call_block,
@@ -21,9 +21,9 @@ from apportion.pipeline.importers.calls import (
     result_ids,
     text_id,
 )
-from apportion.pipeline.importers.notes import trimmed
-from apportion.pipeline.importers.parts import Content, joined, mark, read_content, thought
-from apportion.pipeline.importers.text import BadRecordError, brief, holds
+from apportion.pipeline.importers.reading.notes import trimmed
+from apportion.pipeline.importers.reading.parts import Content, joined, mark, read_content, thought
+from apportion.pipeline.importers.reading.text import BadRecordError, brief, holds
 
 _CALLERS = ("tool-call", "tool_call", "function_call", "function-call")
 ROLES: Mapping[str, str] = {

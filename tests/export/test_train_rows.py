@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apportion.pipeline.advantages.rows import train_rows
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.datasets.train_rows import train_rows
 from apportion.schemas import TABLES
 
 MESSAGE_COLUMNS = {
@@ -194,7 +194,7 @@ def test_agents_of_a_trajectory_share_the_weight_under_sharp_and_shapley(unit):
         said(4, [1], [2], agent="cid"), said(1, [1], [2], trajectory_id="u"),
     ]  # fmt: skip
     for method in ("sharp", "shapley"):
-        found = rows_of(messages, [1.0, 1.0, 1.0, 0.0, 1.0], unit, method).table
+        found = rows_of(messages, [1.0, 1.0, 1.0, 0.0, 1.0], unit, method, weighs_agents=True).table
         assert found.sort("sources")["loss_weight"].to_list() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1])
     for method in ("grpo", "success_failure"):
         assert set(rows_of(messages, [1.0] * 5, unit, method).table["loss_weight"]) == {1.0}

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from apportion.pipeline.importers.files import READ, Listing
+from apportion.pipeline.importers.reading.files import READ, Listing
 
 NOT_READ = "keys that are not read"
 """Group of the remarks on keys that no column holds."""

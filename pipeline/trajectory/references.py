@@ -11,8 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from apportion.pipeline.verifiers.base import boxed
-from apportion.pipeline.verifiers.exact import normalize
+from apportion.pipeline.trajectory.answer import boxed, normalize
 
 _DEPTH = 4
 _INSIDE = (

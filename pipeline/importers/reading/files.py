@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.importers.text import BadRecordError, decode, json_problem, load_json, printable
+from apportion.pipeline.importers.reading.text import BadRecordError, decode, json_problem, load_json, printable
 
 READ = (".json", ".jsonl", ".ndjson", ".traj", ".parquet")
 PACKED = (".gz", ".zst", ".bz2")

@@ -9,10 +9,10 @@ from decimal import Decimal, DecimalException
 from itertools import pairwise
 from typing import NamedTuple
 
-from apportion.pipeline.verifiers.base import boxed
-from apportion.pipeline.verifiers.expression import ARITHMETIC, NUMBER, Reader, UnreadableError, literal, tidy
-from apportion.pipeline.verifiers.moments import MOMENT, Moment, moment
-from apportion.pipeline.verifiers.units import CODES, MONEY, Unit, named
+from apportion.pipeline.trajectory.answer import boxed
+from apportion.pipeline.verifiers.answers.expression import ARITHMETIC, NUMBER, Reader, UnreadableError, literal, tidy
+from apportion.pipeline.verifiers.answers.moments import MOMENT, Moment, moment
+from apportion.pipeline.verifiers.answers.units import CODES, MONEY, Unit, named
 
 TAIL = 4000
 """Characters of a text that are read, counted from its end: bounds the time that hostile text can take."""

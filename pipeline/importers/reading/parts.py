@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apportion.pipeline.importers.answers import without_thoughts
-from apportion.pipeline.importers.calls import Call, Result, first, read_call, result_ids, text_id
-from apportion.pipeline.importers.text import BadRecordError, as_text, brief
+from apportion.pipeline.importers.reading.answers import without_thoughts
+from apportion.pipeline.importers.reading.calls import Call, Result, first, read_call, result_ids, text_id
+from apportion.pipeline.importers.reading.text import BadRecordError, as_text, brief
 
 _TEXTS = ("text", "value", "content", "refusal", "transcript")
 _THOUGHTS = ("thinking", "reasoning", "reasoning_content", "thought", "summary", "text", "content")

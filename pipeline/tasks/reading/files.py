@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.tasks.columns import (
+from apportion.pipeline.tasks.reading.rows import KINDS, Row, kind_of, rows_of
+from apportion.pipeline.trajectory.columns import (
     QUESTION_COLUMNS,
     REFERENCE_COLUMNS,
     BadRowError,
@@ -19,7 +20,6 @@ from apportion.pipeline.tasks.columns import (
     plain,
     question_of,
 )
-from apportion.pipeline.tasks.rows import KINDS, Row, kind_of, rows_of
 from apportion.pipeline.trajectory.task import Reject, Task, make_task
 
 _SHOWN = 500

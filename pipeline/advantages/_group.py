@@ -7,12 +7,6 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-DELTA = 1e-6
-"""Added to a standard deviation before it divides."""
-SIGMA_MIN = 1e-3
-"""Rewards that span less than this are too alike to compare: noise must not be blown up to unit variance."""
-COMMON = {"delta": DELTA, "sigma_min": SIGMA_MIN}
-
 ADVANTAGE_SCHEMA = pl.Schema(
     {
         "trajectory_id": pl.String,
@@ -33,15 +27,12 @@ ADVANTAGE_SCHEMA = pl.Schema(
     }
 )
 
-STANDARDISED = (pl.col("reward") - pl.col("group_mean")) / (pl.col("group_std") + DELTA)
-"""(reward - mean) / (std + delta)."""
 
-
-def compared(rewards: pl.DataFrame, by: Sequence[str], advantage: pl.Expr = STANDARDISED) -> pl.DataFrame:
+def compared(rewards: pl.DataFrame, by: Sequence[str], advantage: pl.Expr, sigma_min: float) -> pl.DataFrame:
     """`rewards` with group_mean, group_std (ddof 1), group_size, degenerate and advantage, groups told apart by `by`.
 
     Each row counts once, a null `reward` not at all (its advantage is 0). `advantage` is an expression over the
-    columns. A group of one, or whose rewards span less than `SIGMA_MIN`, gives 0 and is degenerate; the standard
+    columns. A group of one, or whose rewards span less than `sigma_min`, gives 0 and is degenerate; the standard
     deviation of one reward is null.
     """
     reward = pl.col("reward")
@@ -49,7 +40,7 @@ def compared(rewards: pl.DataFrame, by: Sequence[str], advantage: pl.Expr = STAN
         group_mean=reward.mean().over(by),
         group_std=reward.std(ddof=1).over(by),
         group_size=reward.count().over(by),
-        degenerate=((reward.max() - reward.min()) < SIGMA_MIN).fill_null(True).over(by),
+        degenerate=((reward.max() - reward.min()) < sigma_min).fill_null(True).over(by),
     )
     return statistics.with_columns(
         advantage=pl.when(pl.col("degenerate")).then(0.0).otherwise(advantage).fill_null(0.0)
@@ -59,10 +50,7 @@ def compared(rewards: pl.DataFrame, by: Sequence[str], advantage: pl.Expr = STAN
 def advantage_rows(
     name: str, parameters: Mapping[str, object], spoken: pl.DataFrame, rewards: pl.DataFrame, on: Sequence[str]
 ) -> pl.DataFrame:
-    """The rows of `advantages`: one per trained message of `spoken` (see `Inputs.spoken`), by trajectory and index.
-
-    `rewards`, unique on `on`, has reward, reward_parts (a struct), the columns of `compared`, and optionally game_id.
-    """
+    """See `Advantage.rows`."""
     told = ["reward", "group_mean", "group_std", "group_size", "advantage", "degenerate"]
     game = pl.col("game_id") if "game_id" in rewards.columns else pl.lit(None, dtype=pl.String).alias("game_id")
     joined = spoken.filter(pl.col("trainable").fill_null(False)).join(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from apportion.pipeline.tasks.values import references_in, spare
+from apportion.pipeline.trajectory.references import references_in, spare
 
 QUESTION_COLUMNS = (
     "question", "problem", "prompt", "query", "question_text", "problem_statement", "user_prompt", "input",

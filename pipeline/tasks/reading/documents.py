@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.tasks.columns import QUESTION_COLUMNS, fold
+from apportion.pipeline.trajectory.columns import QUESTION_COLUMNS, fold
 
 _WRAPPERS = ("data", "rows", "examples", "questions", "items", "samples", "records", "instances", "tasks", "results")
 _QUESTIONS = {fold(name) for name in QUESTION_COLUMNS}

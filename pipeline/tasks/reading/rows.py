@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.tasks.documents import rows_of_document
+from apportion.pipeline.tasks.reading.documents import rows_of_document
 
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 _SUFFIXES = (".gz", ".zst", ".zstd", ".bz2")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from apportion.pipeline.importers.endings import KEYS
-from apportion.pipeline.importers.speech import is_message
-from apportion.pipeline.importers.text import BadRecordError, brief, holds, opened
-from apportion.pipeline.tasks.columns import fold
+from apportion.pipeline.importers.reading.endings import KEYS
+from apportion.pipeline.importers.reading.speech import is_message
+from apportion.pipeline.importers.reading.text import BadRecordError, brief, holds, opened
+from apportion.pipeline.trajectory.columns import fold
 
 CHATS = (
     "messages", "chat_history", "conversation", "conversations", "history", "dialogue", "dialog", "turns", "transcript",

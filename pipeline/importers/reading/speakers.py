@@ -9,9 +9,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from apportion.pipeline.importers.answers import is_sign_off
-from apportion.pipeline.importers.notes import Remark
-from apportion.pipeline.importers.speech import Said
+from apportion.pipeline.importers.reading.answers import is_sign_off
+from apportion.pipeline.importers.reading.notes import Remark
+from apportion.pipeline.importers.reading.speech import Said
 from apportion.pipeline.trajectory.people import is_person, name_words
 
 UNNAMED = "assistant"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import polars as pl
 
-from apportion.pipeline.advantages.base import METHODS
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
 
@@ -52,7 +52,12 @@ class Rows:
 
 
 def train_rows(
-    advantages: pl.DataFrame, messages: pl.DataFrame, unit: Literal["agent", "message"], keep_flat: bool = False
+    advantages: pl.DataFrame,
+    messages: pl.DataFrame,
+    unit: Literal["agent", "message"],
+    keep_flat: bool = False,
+    weighs_agents: bool = False,
+    changed: Mapping[str, Any] = MappingProxyType({}),
 ) -> Rows:
     """Sequences of the messages that have an advantage, by method, trajectory, agent, call and place.
 
@@ -66,16 +71,17 @@ def train_rows(
     old_logprobs and advantage 0. Where the prefix does not match, a new row begins: stitching never changes the
     tokens that a trained one was conditioned on.
 
-    loss_weight is 1, or 1 / (number of trained agents of the trajectory) where the method weighs agents. Flat rows are
-    dropped unless `keep_flat` (a KL penalty reaches them too). row_id hashes method and sources.
+    loss_weight is 1, or 1 / (number of trained agents of the trajectory) where the method `weighs_agents`. Flat rows
+    are dropped unless `keep_flat` (a KL penalty reaches them too). row_id hashes method and sources, and the method's
+    parameters that were `changed` from their defaults.
     Raises UserError where an advantage belongs to no message. Cost: linear in the tokens of prompts and completions.
     """
     if "role" in messages.columns:
         messages = messages.filter(pl.col("role") == "assistant")
     messages = messages.with_columns(refusal=_refusal())
     refused = messages["refusal"].drop_nulls().value_counts(name="messages").sort("refusal")
-    chained = _chained(_joined(advantages, messages.filter(pl.col("refusal").is_null()), messages), unit)
-    table = _sequences(chained)
+    usable = messages.filter(pl.col("refusal").is_null())
+    table = _sequences(_chained(_joined(advantages, usable, messages, weighs_agents), unit), changed)
     flat = table["advantages"].list.eval(pl.element() == 0).list.all()
     return Rows(
         table if keep_flat else table.filter(~flat),
@@ -100,7 +106,7 @@ def _refusal() -> pl.Expr:
     return pl.coalesce(pl.when(holds).then(pl.lit(reason)) for reason, holds in reasons.items())
 
 
-def _joined(advantages: pl.DataFrame, kept: pl.DataFrame, messages: pl.DataFrame) -> pl.DataFrame:
+def _joined(advantages: pl.DataFrame, kept: pl.DataFrame, messages: pl.DataFrame, weighs_agents: bool) -> pl.DataFrame:
     """Advantages beside the tokens of their messages, in order, with the weight of each in the loss."""
     lost = advantages.join(messages, on=_PLACE, how="anti")
     if len(lost):
@@ -116,12 +122,11 @@ def _joined(advantages: pl.DataFrame, kept: pl.DataFrame, messages: pl.DataFrame
         completion_mask=mask, old_logprobs=pl.col("sampling_logprobs"),
     )  # fmt: skip
     told = advantages.select("method", *_PLACE, "group_id", "agent", "role", "advantage")
-    weighed = [name for name, method in METHODS.items() if method().weighs_agents]
     agents = pl.col("agent").n_unique().over("method", "trajectory_id")
     return (
         told.join(tokens, on=_PLACE)
         .sort(*_CALL, "message_index")
-        .with_columns(loss_weight=pl.when(pl.col("method").is_in(weighed)).then(1.0 / agents).otherwise(1.0))
+        .with_columns(loss_weight=1.0 / agents if weighs_agents else pl.lit(1.0))
     )
 
 
@@ -143,7 +148,7 @@ def _chained(rows: pl.DataFrame, unit: Literal["agent", "message"]) -> pl.DataFr
     ).drop("so_far", "follows")
 
 
-def _sequences(rows: pl.DataFrame) -> pl.DataFrame:
+def _sequences(rows: pl.DataFrame, changed: Mapping[str, Any]) -> pl.DataFrame:
     """One row a chain: the prompt of its first message, then every completion with the tokens between them."""
     gap, length = pl.col("between").list.len(), pl.col("completion_ids").list.len()
     zeros = pl.lit(0.0, dtype=pl.Float32).repeat_by(gap)
@@ -167,7 +172,7 @@ def _sequences(rows: pl.DataFrame) -> pl.DataFrame:
     )
     table = heads.join(flat, on="chain", maintain_order="left")
     names = [
-        "r" + digest([method, sources])
+        "r" + digest([method, *([dict(changed)] if changed else []), sources])
         for method, sources in zip(table["method"], table["sources"].to_list(), strict=True)
     ]
     described = table.with_columns(

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apportion.pipeline.importers.notes import Remark
-from apportion.pipeline.importers.text import BadRecordError, brief, holds
-from apportion.pipeline.tasks.columns import ALIAS_COLUMNS, REFERENCE_COLUMNS, BadRowError, cell
-from apportion.pipeline.tasks.values import references_in
+from apportion.pipeline.importers.reading.notes import Remark
+from apportion.pipeline.importers.reading.text import BadRecordError, brief, holds
+from apportion.pipeline.trajectory.columns import ALIAS_COLUMNS, REFERENCE_COLUMNS, BadRowError, cell
+from apportion.pipeline.trajectory.references import references_in
 
 REFERENCES = (
     "references", "ground_truth", "reference", "ground_truths", "target", "targets", "expected_answer", "expected",

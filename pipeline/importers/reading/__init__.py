@@ -1,0 +1,1 @@
+"""What stands in the logs of other systems: files, conversations, messages, calls, endings."""

@@ -1,0 +1,1 @@
+"""Files of tasks: their rows, and the task in each."""
