@@ -5,15 +5,19 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # A GPU machine takes the CUDA build of vLLM, any other the CPU build.
 KIND   ?= $(shell nvidia-smi -L >/dev/null 2>&1 && echo cuda || echo cpu)
-OURS   := README.md apportion benchmarks docs examples flows pipeline requirements schemas tests
+OURS   := README.md apportion docs examples flows pipeline requirements research schemas tests
 export PYTHON
 
-.PHONY: demo test lint setup lock clean
+.PHONY: demo test research lint setup lock clean
 demo: setup
 	@"$(BIN)/apportion" demo $(ARGS)
 
 test: setup lint
 	@"$(BIN)/python" -m pytest
+
+# The workshop beside the package: `make test` runs none of it.
+research: setup
+	@"$(BIN)/python" -m pytest research/tests
 
 lint: setup
 	@"$(BIN)/ruff" check --quiet $(OURS) && "$(BIN)/ruff" format --check --quiet $(OURS) && "$(BIN)/mypy" --no-error-summary

@@ -7,20 +7,21 @@ from collections.abc import Callable
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from apportion.flows.annotate import annotate
 from apportion.flows.common import opaque
 from apportion.flows.stage import play
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.engines.policy import policies_of
-from apportion.pipeline.stages import train as stage
+from apportion.pipeline.stages import train as training
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.loop import Round, plan
 from apportion.pipeline.stages.sample import Sample
 
 
 @task(cache_policy=NO_CACHE, task_run_name="train {name}")
-def train_round(planned: stage.TrainPlan, name: str) -> str:
+def train_round(planned: training.TrainPlan, name: str) -> str:
     """Train once; a finished checkpoint stands."""
-    return str(stage.run(planned))
+    return str(training.run(planned))
 
 
 @flow(name="loop", persist_result=False)
@@ -36,12 +37,13 @@ def loop(config: Config, tell: Callable[[Round, str], None] | None = None) -> st
         sampling = Sample(one.config)
         play(sampling)
         run = sampling.run.id
-        annotate(one.config, run)
+        play(Credit(sampling.run))
+        play(Blame(sampling.run))
         if tell:
             tell(one, run)
         try:
-            planned = stage.plan(one.config, run, config.loop.trainer, one.out, one.number)
-        except stage.NothingToLearnError:
+            planned = training.plan(one.config, run, config.loop.trainer, one.out, one.number)
+        except training.NothingToLearnError:
             continue
         model = train_round(opaque(planned), run)
     policies_of(config).team.at(model).engine()

@@ -16,7 +16,7 @@ GAMES = Table(
             column("trajectory_id", TEXT, "the rollout that is played over"),
             column("players", TEXTS, "players in the order of coalitions.kept"),
             column("player_kind", TEXT, "whether a player is an agent or a single message"),
-            column("value_kind", TEXT, "value function"),
+            column("value_kind", TEXT, "value function, with parameters that have no column here"),
             column("cue", TEXT, "text before the target", null=True),
             column(
                 "window",

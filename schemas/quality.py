@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from apportion.schemas.table import TEXT, Table, column
+from apportion.schemas.table import TEXT, Table, column, one_of
 
 AUDIT = Table(
     name="audit",
@@ -38,9 +38,10 @@ REJECTS = Table(
             column("line", pa.int64(), "line in the file, from 1", unit="lines"),
             column("reason", TEXT, "why it was refused"),
             column("raw", TEXT, "the row as it was, cut if long", null=True),
+            column("code", TEXT, "what a credit set aside: a trajectory, or its game of messages alone", null=True),
         ]
     ),
     key=("stage", "file", "line", "reason"),
     sort_by=("file", "line", "stage"),
-    invariants=(("reason_given", "reason <> ''"),),
+    invariants=(("reason_given", "reason <> ''"), one_of("code", "unplayable", "messages_unplayable")),
 )

@@ -18,9 +18,8 @@ settings.load_profile("unhurried")
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     """The main road, run once: sample and annotate on a real model through the real flows."""
-    from roads import sample
+    from roads import annotate, sample
 
-    from apportion.flows.annotate import annotate
     from apportion.flows.common import light
 
     config = small_config(tmp_path_factory.mktemp("road"), "road", annotate__on="all")

@@ -69,3 +69,14 @@ def sample(config: Config) -> str:
     stage = Sample(config)
     play(stage)
     return stage.run.id
+
+
+def annotate(config: Config, run: str) -> tuple[int, int]:
+    """Credit and blame what is pending through the real flows; the games played and the failures looked at."""
+    from apportion.flows.stage import play
+    from apportion.pipeline.runs.run import Run
+    from apportion.pipeline.stages.blame import Blame
+    from apportion.pipeline.stages.credit import Credit
+
+    opened = Run(config, run)
+    return sum(play(Credit(opened))), sum(play(Blame(opened)))

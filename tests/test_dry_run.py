@@ -15,7 +15,10 @@ from small_checkpoint import NO_SYSTEM, write_checkpoint
 
 from apportion.cli import app as cli
 from apportion.pipeline.core import dry_run as dry
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
 
 
 @dataclass
@@ -277,9 +280,9 @@ def test_evaluate_says_what_it_would_hold_against_what(shell: Shell):
     assert shell.code == 0, shell.lines
     assert shell.lines[-2].startswith("would hold 3 logs against ")
     assert shell.lines[-1] == "would write figures.json"
-    assert "there is none of that name" in shell.refused("evaluate", "process-bench", str(file), "-l", "x", "--dry-run")
-    line = shell.refused("evaluate", "process-bench", str(file), "-l", "trained", "--dry-run")
-    assert "`trained` learns from planted errors" in line
+    assert "no such localizer" in shell.refused("evaluate", "process-bench", str(file), "-l", "x", "--dry-run")
+    line = shell.refused("evaluate", "process-bench", str(file), "-l", "monte_carlo", "--dry-run")
+    assert "logs in a file cannot be continued" in line
     assert shell.tree() == before
 
 
@@ -300,15 +303,13 @@ def test_what_stands_is_not_done_again(shell: Shell, imported: Any, monkeypatch:
     engine = ScriptedEngine()
     monkeypatch.setattr("apportion.pipeline.engines.running.engine_for", lambda model, root: engine)
     from apportion.pipeline.core.config import load_config
-    from apportion.pipeline.stages import blame as failures
-    from apportion.pipeline.stages import credit as annotate
 
     manifest = Store(shell.folder / "data/runs").manifest("c") or {}
     config = load_config(None, (f"model.path={shell.folder / 'model'}",), manifest["config"])
-    for stage in (annotate, failures):
-        planned = stage.plan(config, "c")
+    for stage in (Credit, Blame):
+        planned = stage(Run(config, "c"))
         for one in planned.pending:
-            stage.run_shard(planned, one)
+            planned.work(one)
     lines = shell("annotate", "--run", "c", "--dry-run")
     assert lines[-1] == "all that is asked for stands: nothing would be done"
 

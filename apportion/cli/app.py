@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from apportion import __version__
+from apportion.cli import annotate as cli_annotate
 from apportion.cli import audit as cli_audit
 from apportion.cli import evaluate as cli_evaluate
 from apportion.cli import init as cli_init
@@ -22,10 +23,7 @@ from apportion.cli.common import (
     ConfigFile,
     DryRun,
     Format,
-    Run,
     Sets,
-    Trust,
-    config_of_run,
     configured,
     printed,
     say,
@@ -37,13 +35,10 @@ from apportion.pipeline.core.libraries import extra_for, require
 
 if TYPE_CHECKING:
     from apportion.pipeline.core.config import Config
-    from apportion.pipeline.games.game import Rules
-    from apportion.pipeline.stages.blame import FailurePlan
-    from apportion.pipeline.stages.credit import AnnotatePlan
 
 ROAD = (
-    "demo", "init", "sample", "import", "annotate", "inject", "audit", "export", "train", "loop", "evaluate", "sql",
-    "runs",
+    "demo", "init", "sample", "import", "credit", "blame", "annotate", "inject", "audit", "export", "train", "loop",
+    "evaluate", "sql", "runs",
 )  # fmt: skip
 """The verbs in the order in which a trajectory meets them, as `--help` shows them."""
 
@@ -62,6 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(runs_app, name="runs")
+cli_annotate.add_to(app)
 cli_audit.add_to(app)
 cli_evaluate.add_to(app)
 cli_init.add_to(app)
@@ -108,7 +104,12 @@ def sample(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False
 
 @app.command("import")
 def import_(
-    format: Annotated[str, typer.Argument(metavar="FORMAT", help="who-and-when, messages or process-bench.")],
+    format: Annotated[
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="who-and-when, messages, process-bench, or a class of your own: file.py:Class."
+        ),
+    ],
     path: Annotated[Path, typer.Argument(help="A file or a folder of logs.")],
     config: ConfigFile = None,
     sets: Sets = None,
@@ -127,42 +128,6 @@ def import_(
 
 
 @app.command()
-def annotate(
-    config: ConfigFile = None, sets: Sets = None, run: Run = None, dry_run: DryRun = False, trust: Trust = False
-) -> None:
-    """Credit the agents of a run, and find, repair and pair what went wrong in its failures."""
-    from apportion.cli.blame import say_how
-    from apportion.cli.blame import show as show_blame
-    from apportion.pipeline.stages import blame as failures
-    from apportion.pipeline.stages.credit import plan
-    from apportion.pipeline.stages.ready import to_annotate
-
-    resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust)
-    planned, blame = plan(resolved, run, dry=dry_run), failures.plan(resolved, run)
-    to_annotate(resolved, run, planned, blame)
-    say_how(blame)
-    if dry_run:
-        if planned.assumed:
-            say(planned.assumed)
-        _foretell(planned, blame)
-        return
-    from apportion.cli.progress import Bars
-    from apportion.flows.annotate import annotate as flow
-    from apportion.flows.common import light
-
-    stands = not planned.pending and not blame.pending
-    with light(), Bars():
-        games, failed_now = flow(resolved, run)
-    say(f"run {run}: {games} games played and {failed_now} failures looked at now")
-    if stands:
-        say("all that was asked for stands; failures get credit too with --set annotate.on=all")
-    if planned.shards:
-        printed(resolved, _CREDIT_SQL.format(run=run, where=_where(planned.shards[0].rules)), Format.TABLE)
-        _set_aside(resolved, run, planned.spec)
-    show_blame(resolved, blame, run)
-
-
-@app.command()
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT over the tables and views.")],
     config: ConfigFile = None,
@@ -173,12 +138,6 @@ def sql(
     printed(configured(config, sets), query, format)
 
 
-_REASONS = 5
-"""Kinds of reasons that are told at the end of a run."""
-_CREDIT_SQL = (
-    "SELECT player, role, success, games, mean_credit, mean_loo, share_positive FROM agent_credit "
-    "WHERE run_id = '{run}' AND {where} ORDER BY success DESC, mean_credit DESC"
-)
 _SUCCESS_SQL = (
     "SELECT team, origin, n, successes, rate FROM success WHERE run_id = '{run}' "
     "AND origin IN ('sampled', 'solo', 'imported') ORDER BY rate DESC"
@@ -242,61 +201,6 @@ def _show_success(config: Config, run: str) -> None:
     printed(config, _SUCCESS_SQL.format(run=run), Format.TABLE)
     for row in ask(config.store_root, _UNDECIDED_SQL.format(run=run)).to_pylist():
         say(f"without a verdict: {row['n']} x {row['error']}")
-
-
-def _foretell(planned: AnnotatePlan, blame: FailurePlan) -> None:
-    """Say what annotating would do, and what it would leave out."""
-    from apportion.cli.blame import say_planned
-    from apportion.pipeline.engines import running
-    from apportion.pipeline.stages.foresee import effort, failure_notes, foresee, notes
-
-    config, run = planned.config, planned.run
-    tokenizer = running.tokenizer_for(config.model, config.data_root) if planned.pending or blame.pending else None
-    seen = foresee(planned, tokenizer)
-    say(
-        f"run {run}: {len(planned.pending)} of {len(planned.shards)} shards to do, {seen.total['games']:,} games, "
-        f"{seen.total['coalitions']:,} coalitions, {effort(seen.total)}"
-    )
-    for note in notes(seen, config.model.max_model_len):
-        say(note)
-    say_planned(blame, run)
-    for note in failure_notes(blame, tokenizer):
-        say(note)
-    if not planned.shards:
-        say("annotate.on = none: nobody is credited")
-    if not blame.shards:
-        say("failures.localizer = none: failures are left alone")
-    if not planned.pending and not blame.pending:
-        say("all that is asked for stands: nothing would be done")
-
-
-def _where(rules: Rules) -> str:
-    """The rows of `agent_credit` whose games follow these rules."""
-    asked = {
-        "value_kind": rules.value, "scorer": rules.scorer, "masking": rules.masking, "cue": rules.cue,
-        "game_window": rules.window, "answerer": rules.answerer, "k": rules.k, "decoding": rules.decoding,
-        "seed": rules.seed,
-    }  # fmt: skip
-    return " AND ".join(f"{name} IS NOT DISTINCT FROM {_literal(value)}" for name, value in asked.items())
-
-
-def _literal(value: str | int | None) -> str:
-    """A value as SQL writes it."""
-    if value is None:
-        return "NULL"
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
-
-
-def _set_aside(config: Config, run: str, spec: str) -> None:
-    from apportion.pipeline.runs.sql import query as ask
-    from apportion.pipeline.stages.foresee import summed
-
-    text = f"SELECT reason FROM rejects WHERE run_id = '{run}' AND stage = 'annotate {spec}'"
-    found = summed(ask(config.store_root, text)["reason"].to_pylist())
-    for reason, count in found[:_REASONS]:
-        say(f"set aside: {count} x {reason}")
-    if len(found) > _REASONS:
-        say(f"set aside: {sum(n for _, n in found[_REASONS:])} x for other reasons, all in the table rejects")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ from apportion.pipeline.core.errors import UserError
 
 if TYPE_CHECKING:
     from apportion.pipeline.core.config import Config
-    from apportion.pipeline.stages.evaluate import Annotator, Choices, Read, Report
+    from apportion.pipeline.evaluation.labelled import Annotator, Labelled
+    from apportion.pipeline.evaluation.report import Report
+    from apportion.pipeline.stages.evaluate import Choices
 
 evaluate_app = typer.Typer(help="Hold localizers against labelled logs.", no_args_is_help=True)
 
@@ -53,19 +55,11 @@ def who_and_when(
     dry_run: DryRun = False,
 ) -> None:
     """Who failed and when, held to the labels of Who&When."""
-    from apportion.pipeline.stages import evaluate as stage
-
     resolved = configured(config, sets)
     logs = _read("who-and-when", path)
-    annotator = None
-    if second is not None:
-        annotator, rejects = stage.second_annotator(second, logs)
-        tell_rejects(rejects, stored=False)
+    annotator = _annotator(second, logs, "second annotator") if second is not None else None
     choices = _choices(localizer, anew, folds, blind, seed)
-    if dry_run:
-        _foretell(resolved, logs, choices, out)
-        return
-    _run(resolved, logs, choices, None, annotator, format, out)
+    _run(resolved, logs, choices, format, out, dry_run, annotator=annotator)
 
 
 @evaluate_app.command("agentrx")
@@ -84,28 +78,21 @@ def agentrx(
     dry_run: DryRun = False,
 ) -> None:
     """Who failed and when, held to the labels of AgentRx. What is trained here learns from the logs' own labels."""
-    from apportion.pipeline.stages import evaluate as stage
+    from apportion.pipeline.evaluation.labelled import Annotator
 
     resolved = configured(config, sets)
     read = _read("who-and-when", logs)
-    annotator, rejects = stage.second_annotator(path, read, "AgentRx annotator")
-    tell_rejects(rejects, stored=False)
+    annotator = _annotator(path, read, "AgentRx annotator")
     own = {case.case_id: case.label for case in read.cases if case.label is not None}
-    other = stage.Annotator("Who&When annotator", own)
+    other = Annotator("Who&When annotator", own)
     choices = _choices(localizer, anew, folds, blind, seed)
-    if dry_run:
-        _foretell(resolved, read, choices, out, held_to=annotator)
-        return
-    _run(resolved, read, choices, annotator, other, format, out)
+    _run(resolved, read, choices, format, out, dry_run, held_to=annotator, annotator=other)
 
 
 @evaluate_app.command("process-bench")
 def process_bench(
     path: Logs,
     localizer: Names = None,
-    plant: Annotated[
-        Path | None, typer.Option(help="For `trained`: solutions of GSM8K (JSONL) to plant errors in.")
-    ] = None,
     anew: Anew = False,
     folds: Folds = 10,
     seed: Seed = 0,
@@ -116,30 +103,27 @@ def process_bench(
     dry_run: DryRun = False,
 ) -> None:
     """The first wrong step of solutions, or none, held to ProcessBench."""
-    from apportion.cli.progress import Bars
-    from apportion.pipeline.localizers.load import Context
-    from apportion.pipeline.stages import evaluate as stage
-
     resolved = configured(config, sets)
     logs = _read("process-bench", path)
-    choices = _choices(localizer, anew, folds, False, seed)
-    if dry_run:
-        _foretell(resolved, logs, choices, out, plant=plant, solutions=True)
-        return
-    with _claimed(out):
-        with Bars():
-            report = stage.evaluate_solutions(Context(resolved, plant), logs.cases, choices)
-        _show(report, stage.F1_FIGURES, "F1", format, out)
+    _run(resolved, logs, _choices(localizer, anew, folds, False, seed), format, out, dry_run, sound=True)
 
 
-def _read(format: str, path: Path) -> Read:
-    from apportion.pipeline.stages import evaluate as stage
+def _read(format: str, path: Path) -> Labelled:
+    from apportion.pipeline.evaluation.labelled import read
 
-    logs = stage.read(format, path)
+    logs = read(format, path)
     tell_rejects(logs.rejects, stored=False)
     for note in logs.notes:
         say(f"note: {note}")
     return logs
+
+
+def _annotator(path: Path, logs: Labelled, name: str) -> Annotator:
+    from apportion.pipeline.evaluation.labelled import annotator_of
+
+    annotator, rejects = annotator_of(path, logs, name)
+    tell_rejects(rejects, stored=False)
+    return annotator
 
 
 def _choices(names: list[str] | None, anew: bool, folds: int, blind: bool, seed: int) -> Choices:
@@ -150,22 +134,37 @@ def _choices(names: list[str] | None, anew: bool, folds: int, blind: bool, seed:
 
 def _run(
     config: Config,
-    logs: Read,
+    logs: Labelled,
     choices: Choices,
-    held_to: Annotator | None,
-    annotator: Annotator | None,
     format: Format,
     out: Path | None,
+    dry_run: bool,
+    *,
+    sound: bool = False,
+    held_to: Annotator | None = None,
+    annotator: Annotator | None = None,
 ) -> None:
     from apportion.cli.progress import Bars
+    from apportion.pipeline.engines.policy import policies_of
     from apportion.pipeline.evaluation.metrics import FIGURES
-    from apportion.pipeline.localizers.load import Context
+    from apportion.pipeline.evaluation.report import F1_FIGURES
     from apportion.pipeline.stages import evaluate as stage
 
+    if dry_run:
+        if out is not None:
+            _check_out(out.resolve())
+        planned = stage.plan(config, logs.cases, choices, sound=sound, held_to=held_to)
+        if planned.asks_scorer:
+            policies_of(config).team.tokenizer()
+        for line in [*stage.foretell(planned), *([f"would write {out}"] if out else [])]:
+            say(line)
+        return
     with _claimed(out):
+        planned = stage.plan(config, logs.cases, choices, sound=sound, held_to=held_to)
         with Bars():
-            report = stage.evaluate(Context(config), logs.cases, choices, held_to=held_to, annotator=annotator)
-        _show(report, FIGURES, "MRR", format, out)
+            report = stage.evaluate(planned, held_to=held_to, annotator=annotator)
+        figures, compared = (F1_FIGURES, "F1") if sound else (FIGURES, "MRR")
+        _show(report, figures, compared, format, out)
 
 
 @contextmanager
@@ -209,26 +208,6 @@ def _keep(out: Path, text: str) -> None:
             made.replace(out)
     finally:
         made.unlink(missing_ok=True)
-
-
-def _foretell(
-    config: Config,
-    logs: Read,
-    choices: Choices,
-    out: Path | None,
-    *,
-    held_to: Annotator | None = None,
-    plant: Path | None = None,
-    solutions: bool = False,
-) -> None:
-    from apportion.pipeline.localizers.load import Context
-    from apportion.pipeline.stages.evaluate_plan import foretell
-
-    if out is not None:
-        _check_out(out.resolve())
-    context = Context(config, plant)
-    for line in foretell(context, logs.cases, choices, solutions=solutions, held_to=held_to, out=out):
-        say(line)
 
 
 def _show(report: Report, figures: Sequence[str], compared: str, format: Format, out: Path | None) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from apportion.cli.common import ConfigFile, DryRun, Format, Run, Sets, Trust, config_of_run, printed, say
+from apportion.cli.stages import carry_out
 
 Kinds = Annotated[
     list[str] | None,
@@ -31,35 +32,20 @@ def inject(
 
     A run holds one set of faults: another choice of kinds or numbers takes the place of the one before.
     """
-    from apportion.pipeline.stages.inject import plan, unplanted
-    from apportion.pipeline.stages.ready import to_continue
+    from apportion.pipeline.runs.run import Run as Opened
+    from apportion.pipeline.stages.inject import Inject, Injected
 
     chosen = [f"inject.kinds={kind}"] if kind else []
-    resolved, run = config_of_run(config, [*(sets or ()), *chosen], run, runs_code=True, trust=trust)
-    made = plan(resolved, run)
-    to_continue(resolved, run, bool(made.pending))
-    if dry_run:
-        count, why = unplanted(made)
-        say(
-            f"run {run}: {len(made.pending)} of {len(made.shards)} shards to do, {count:,} faults to plant, "
-            "each continued from its step to the end"
-        )
-        for reason, number in why.items():
-            say(f"no fault: {number} x {reason}")
-        if not made.pending:
-            say("all that is asked for stands: nothing would be done")
+    opened = Opened(*config_of_run(config, [*(sets or ()), *chosen], run, runs_code=True, trust=trust))
+    results = carry_out(Inject(opened), dry_run)
+    if results is None:
         return
-    from apportion.cli.progress import Bars
-    from apportion.flows.common import light
-    from apportion.flows.inject import inject as flow
-
-    with light(), Bars():
-        now = flow(resolved, run)
+    now = sum(results, Injected(0, 0, 0))
     say(
-        f"run {run}: of the faults planted now, {now.failed} made the team fail and are labelled failures; "
+        f"run {opened.id}: of the faults planted now, {now.failed} made the team fail and are labelled failures; "
         f"{now.recovered} were overcome, {now.undecided} left no verdict"
     )
-    printed(resolved, _FAULTS_SQL.format(run=run), Format.TABLE)
+    printed(opened.config, _FAULTS_SQL.format(run=opened.id), Format.TABLE)
 
 
 _FAULTS_SQL = (

@@ -30,9 +30,11 @@ HELD_OUT_ROLLOUTS = 2
 def run_demo(config: Config) -> None:
     """Sample, credit, blame, repair, export, train by DPO and by GRPO, and compare on tasks never seen."""
     from apportion.cli.progress import Bars
-    from apportion.flows.annotate import annotate
     from apportion.flows.common import light
     from apportion.flows.stage import play
+    from apportion.pipeline.runs.run import Run
+    from apportion.pipeline.stages.blame import Blame
+    from apportion.pipeline.stages.credit import Credit
     from apportion.pipeline.stages.export import run as export
     from apportion.pipeline.stages.sample import Sample
     from apportion.pipeline.tasks.multihop import generate, write
@@ -58,8 +60,9 @@ def run_demo(config: Config) -> None:
         play(Sample(config))
         run = config.run_id
         _say_success(console, config, run)
-        annotate(config, run)
+        play(Credit(Run(config, run)))
         _say_credit(console, config, run)
+        play(Blame(Run(config, run)))
         _say_blame(console, config, run)
         folder = config.data_root / "exports" / run
         manifest = export({run: config}, folder)

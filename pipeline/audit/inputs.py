@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import polars as pl
 
-MASKED = ("likelihood", "regenerate", "recount")
-"""Value functions whose credit is audited; `replay` is what they are held against."""
+TRUTH = "replay"
+"""The value function that the credit of all others is held against."""
 SHAPLEY, LOO = "shapley", "loo"
 _KIND = ("masking", "view", "answerer", "cue", "window", "scorer", "k", "decoding")
 """What may set two kinds of game with the same value function apart."""
@@ -19,7 +19,7 @@ def masked_games(games: pl.DataFrame) -> pl.DataFrame:
     `scope` names the value function, and where the run holds several kinds of its games also what sets them apart
     (`likelihood masking=drop`): different games are never pooled.
     """
-    chosen = games.filter((pl.col("player_kind") == "agent") & pl.col("value_kind").is_in(MASKED))
+    chosen = games.filter((pl.col("player_kind") == "agent") & (pl.col("value_kind") != TRUTH))
     chosen = chosen.unique("game_id", keep="first", maintain_order=True)
     labels = [
         pl.when(pl.col(name).cast(pl.String).fill_null("none").n_unique().over("value_kind") > 1)
@@ -58,7 +58,7 @@ def replayed(games: pl.DataFrame, credits: pl.DataFrame) -> pl.DataFrame:
 
     An agent that was replayed more than once has the replay with the most samples.
     """
-    rows = games.filter((pl.col("value_kind") == "replay") & (pl.col("player_kind") == "agent"))
+    rows = games.filter((pl.col("value_kind") == TRUTH) & (pl.col("player_kind") == "agent"))
     rows = rows.select("game_id", "branch", "k").unique("game_id", maintain_order=True).join(credits, on="game_id")
     rows = rows.select("game_id", "trajectory_id", "player", "branch", "k", difference=pl.col("loo").round(_DIGITS))
     rows = rows.drop_nulls("difference").sort(

@@ -12,7 +12,7 @@ from apportion.pipeline.audit.agreement import rank_correlation, spearman
 from apportion.pipeline.audit.figures import Estimate, Figure, mean
 from apportion.pipeline.audit.inputs import SHAPLEY
 from apportion.pipeline.credit import exact, loo, permutation
-from apportion.pipeline.credit.base import batches, gather
+from apportion.pipeline.credit.solve import batches, gather
 
 SOLVER, GAMES, CREDIT = "solver", "games", "credit"
 INFORMATIVE = 0.05

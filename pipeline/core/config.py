@@ -153,11 +153,17 @@ class SampleConfig(_Section):
     """Sample the same model alone on the same tasks as well."""
 
 
-class AnnotateConfig(_Section):
+class AnnotateConfig(_Methods):
+    family = "values"
+
     on: Literal["successes", "all", "none"] = "successes"
     """Which trajectories get credit."""
-    value: Literal["auto", "likelihood", "regenerate", "replay", "recount"] = "auto"
-    """What a coalition is worth. `auto`: as the topology says (recount for a vote, likelihood else)."""
+    value: Annotated[str, _named("values", "auto")] = "auto"
+    """What a coalition is worth: likelihood, regenerate, replay, recount, or the path of your own, `mine.py:Mine`.
+    `auto`: as the topology says (recount for a vote, likelihood else). Parameters of one alone stand in a table of its
+    own, `[annotate.likelihood]`; its `masking`, `cue`, `answerer` and `samples` go before those here."""
+    options: Options = {}
+    """Parameters of your own value function."""
     players: Literal["agents", "messages"] = "agents"
     """`messages` plays a second game, of single messages, beside the agents'; likelihood and regenerate."""
     masking: Literal["placeholder", "drop"] = "placeholder"
@@ -185,15 +191,20 @@ class AuditConfig(_Section):
     """Rollouts of each arm of a replay; half of them audit the other half."""
 
 
-class FailuresConfig(_Section):
-    localizer: Literal["monte_carlo", "learned", "value_drop", "none"] = "monte_carlo"
-    """How the first error of a failure is found; `none` leaves failures alone. Imported logs cannot be continued:
-    for them `monte_carlo` means `learned` where a log is like those that its weights come from, and no step named
-    elsewhere; `learned` by name reads all logs, and what that is worth is said."""
+class FailuresConfig(_Methods):
+    family = "localizers"
+
+    localizer: Annotated[str, _named("localizers", "none")] = "monte_carlo"
+    """How the first error of a failure is found: monte_carlo, learned, value_drop, generative_judge, structure or
+    another localizer of `evaluate`, or the path of your own; `none` leaves failures alone. Imported logs cannot be
+    continued: for them `monte_carlo` means `learned` where a log is like those that its weights come from, and no step
+    named elsewhere; `learned` by name reads all logs, and what that is worth is said."""
+    options: Options = {}
+    """Parameters of a localizer of your own."""
     rollouts: int = Field(4, ge=1, le=1_000_000)
     """monte_carlo: fresh continuations from every prefix."""
     margin: float = Field(0.05, ge=0, lt=1)
-    """A fall of the value counts as an error only beyond this."""
+    """monte_carlo and value_drop: a fall of the value counts as an error only beyond this, in [0, 1)."""
     alternatives: int = Field(4, ge=0, le=1_000_000)
     """Alternatives that the same agent writes at the first error; 0 localizes without repair."""
     confirmations: int = Field(4, ge=1, le=1_000_000)
@@ -202,6 +213,11 @@ class FailuresConfig(_Section):
     """Also compare siblings of a group that share a prefix and differ in outcome."""
     limit: int | None = Field(None, ge=1, le=_MANY)
     """Look at so many failures of each shard at most."""
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """Those of a localizer: `rollouts` and `margin` of the section where it has such, then its own table's."""
+        shared = {"monte_carlo": {"rollouts", "margin"}, "value_drop": {"margin"}}.get(name, set())
+        return {key: getattr(self, key) for key in shared} | super().parameters(name)
 
 
 class InjectConfig(_Section):

@@ -49,11 +49,11 @@ class Methods(Section):
         return dict((self.model_extra or {}).get(name, {}))
 
 
-def named(family_name: str) -> AfterValidator:
+def named(family_name: str, *more: str) -> AfterValidator:
     """Of a key that names a method of a family (or none, where it may be empty): by its short name, or by the path of
-    a user's own.
+    a user's own. `more`: words of another meaning that may stand there.
     """
-    return AfterValidator(lambda name: _checked(family_name, name))
+    return AfterValidator(lambda name: name if name in more else _checked(family_name, name))
 
 
 def _checked(family_name: str, name: str) -> str:

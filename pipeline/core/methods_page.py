@@ -20,9 +20,6 @@ What comes with the package, by the key that names it. A method of your own is o
 ([CONTRIBUTING.md](../CONTRIBUTING.md)).
 """
 
-UNCONVERTED = ("localizers", "values")
-"""Families whose files are no methods of the registry yet."""
-
 
 def document() -> str:
     """The page: what people wrote before `START`, then the methods."""
@@ -38,7 +35,7 @@ def document() -> str:
 
 def methods(family: Family) -> list[str]:
     """The names of the methods that come with the package."""
-    return [] if family.name in UNCONVERTED else family.shipped()
+    return family.shipped()
 
 
 def described(family: Family, name: str) -> Iterator[str]:

@@ -68,8 +68,8 @@ class Family:
 
     def unknown(self, name: str) -> str:
         """Why there can be no method of that name, with the nearest that there is; empty where there can be one."""
-        if self.is_own(name) or _plain(name) in map(_plain, self.names()):
-            return ""
+        if self.is_own(name) or _plain(name) in _files(self.name) or _plain(name) in _points(self.name):
+            return ""  # entry points are looked for last: all installed packages are read for them
         known = self.names()
         near = difflib.get_close_matches(_plain(name.lower()).replace("_", self.dash), known, 1, 0.5)
         cure = f"did you mean {near[0]!r}?" if near else "or give your own as 'package.module:Class' or 'file.py:Class'"
@@ -122,13 +122,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
                 "advantages.options",
             ),
             Family("importers", "log format", "import FORMAT", ("name", "read"), "importer.options", dash="-"),
-            Family("localizers", "localizer", "failures.localizer", ("judge",), "failures.options"),
+            Family("localizers", "localizer", "failures.localizer", ("judge",), "failures.options", "docs/evaluate.md"),
             Family("tasks", "task source", "tasks.source", ("tasks",), "tasks.options"),
             Family(
                 "teams", "topology", "team.topology", ("name", "answerer", "play"), "team.options", "examples/dyad.py"
             ),
             Family("tools", "tool", "team.tools.NAME.kind", ("run",), "team.tools.NAME.options"),
-            Family("values", "value function", "annotate.value", ("plan",), "annotate.options"),
+            Family(
+                "values", "value function", "annotate.value", ("name", "rules", "games", "values"), "annotate.options"
+            ),
             Family(
                 "verifiers",
                 "verifier",
@@ -168,8 +170,8 @@ def register(family: str, name: str, method: Any) -> None:
 
 
 def _plain(name: str) -> str:
-    """As a file is called: formats are also written with dashes."""
-    return name.replace("-", "_")
+    """As a file is called: formats are also written with dashes, floors with spaces."""
+    return name.replace("-", "_").replace(" ", "_")
 
 
 def _package(family: str) -> str:

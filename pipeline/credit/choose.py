@@ -9,7 +9,10 @@ from apportion.pipeline.credit import exact, loo, owen, permutation, quadrature
 from apportion.pipeline.credit.base import Estimator
 from apportion.pipeline.credit.prompt import Prompt
 
-NAMES = ("auto", "exact", "quadrature", "permutation", "loo", "owen")
+ESTIMATORS: dict[str, type[Estimator]] = {
+    one.name: one for one in (exact.Exact, quadrature.Quadrature, permutation.Permutation, loo.LeaveOneOut, owen.Owen)
+}
+NAMES = ("auto", *ESTIMATORS)
 
 
 def possible(name: str, unions: bool) -> tuple[str, ...]:
@@ -35,22 +38,10 @@ def chosen(
     possible(name, unions is not None)
     if n > permutation.MAX_PLAYERS:
         raise UserError(f"estimator {name!r}: {n} players, at most {permutation.MAX_PLAYERS}; merge players")
-    if name == "owen" or (name == "auto" and unions is not None):
-        return _owen(n, budget, unions, seed)
-    if name in ("auto", "exact") and n <= exact.MAX_PLAYERS and 1 << n <= budget:
-        return exact.Exact()
-    if name == "exact":
-        exact.check_players(n)
-        raise _too_little(name, n, 1 << n, budget)
-    if name == "permutation":
-        return permutation.Permutation(permutation.plan_within(n, budget, seed).pairs, seed)
-    if name == "loo":
-        if n + 1 > budget:
-            raise _too_little(name, n, n + 1, budget)
-        return loo.LeaveOneOut()
-    if quadrature.minimum(n) > budget:
-        raise _too_little(name, n, quadrature.minimum(n), budget)
-    return quadrature.Quadrature(budget, seed, prompt)
+    if name == "auto":
+        fits = n <= exact.MAX_PLAYERS and 1 << n <= budget
+        name = "owen" if unions is not None else "exact" if fits else "quadrature"
+    return ESTIMATORS[name].within(n, budget, seed, unions, prompt)
 
 
 def within_tokens(
@@ -61,7 +52,6 @@ def within_tokens(
     Tokens are distinct ones: what prompts have in common at their beginning counts once. Raises UserError where not
     even the least plan is affordable.
     """
-
     possible(name, unions is not None)
     low, high = 0, budget
     while low < high:
@@ -84,22 +74,3 @@ def _cost(prompt: Prompt, name: str, n: int, budget: int, unions: tuple[str, ...
         return prompt.distinct(chosen(name, n, budget, unions, seed, prompt).coalitions(n))
     except UserError:
         return 0
-
-
-def _owen(n: int, budget: int, unions: tuple[str, ...] | None, seed: int) -> Estimator:
-    if unions is None:
-        raise UserError("estimator 'owen' needs messages as players; set the players to messages")
-    if len(unions) != n:
-        raise UserError(f"estimator 'owen': {n} players, but unions for {len(unions)}; name one for each player")
-    if owen.coalition_count(unions) <= min(budget, owen.MAX_COALITIONS):
-        return owen.Owen(unions)
-    pairs = permutation.pairs_within(budget, lambda pairs: owen.sampled_plan(unions, pairs, seed))
-    if not pairs:
-        raise _too_little("owen", n, owen.sampled_plan(unions, 1, seed).budget, budget)
-    return owen.SampledOwen(unions, pairs, seed)
-
-
-def _too_little(name: str, n: int, needed: int, budget: int) -> UserError:
-    return UserError(
-        f"estimator {name!r}: {n} players need {needed} coalitions, the budget is {budget}; raise the budget"
-    )

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import factorial
-from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit.base import Estimator, refuse_above
+from apportion.pipeline.credit.prompt import Prompt
 
-RECOMMENDED_PLAYERS = 10
 MAX_PLAYERS = 16
-NORMAL_95 = NormalDist().inv_cdf(0.975)
 
 
 def players_of(size: int) -> int:
@@ -71,22 +71,18 @@ def shapley(values_GS: NDArray[np.float64]) -> NDArray[np.float64]:
     return values_GS @ weights(players_of(values_GS.shape[1]))
 
 
-def shapley_variance(variance_GS: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Var(phi), shape (G, n), from the sampling variance of each value, shape (G, 2**n).
-
-    Var(phi_i) = sum_S W[S, i]**2 Var v(S): the values must have been sampled independently of each other.
-    """
-    squared: NDArray[np.float64] = np.square(weights(players_of(variance_GS.shape[1])))
-    return variance_GS @ squared
-
-
 @dataclass(frozen=True)
-class Exact:
+class Exact(Estimator):
     """Exact Shapley values over all 2**n coalitions: see `shapley`."""
 
-    name: str = "exact"
-    efficient: bool = True
-    samples: bool = False
+    name: ClassVar[str] = "exact"
+
+    @classmethod
+    def within(cls, n: int, budget: int, seed: int, unions: tuple[str, ...] | None, prompt: Prompt | None) -> Estimator:
+        """All 2**n."""
+        check_players(n)
+        refuse_above(budget, cls.name, n, 1 << n)
+        return cls()
 
     def coalitions(self, n: int) -> NDArray[np.int64]:
         """All 2**n. Raises UserError beyond 16 players."""
@@ -96,11 +92,3 @@ class Exact:
     def weights(self, n: int) -> NDArray[np.float64]:
         """See `weights`."""
         return weights(n)
-
-    def variance(self, values_GM: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-        """Zero."""
-        return np.zeros((len(values_GM), n))
-
-    def critical(self, n: int) -> float:
-        """Normal quantile, for errors of the values alone."""
-        return NORMAL_95

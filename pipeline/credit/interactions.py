@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from apportion.pipeline.credit import base, exact
+from apportion.pipeline.credit import exact, solve
 
 INDEX_NAME = "shapley_interaction"
 
@@ -49,12 +49,12 @@ def interaction(values_GS: NDArray[np.float64]) -> NDArray[np.float64]:
 def solve_pairs(coalitions: pl.DataFrame) -> pl.DataFrame:
     """Columns game_id, a_index, b_index (positions in the game's players), index (its name), value.
 
-    `coalitions` as for `base.solve`; every game needs all its 2**n coalitions. Raises UserError otherwise.
+    `coalitions` as for `solve.solve`; every game needs all its 2**n coalitions. Raises UserError otherwise.
     """
     parts = []
-    for batch in base.batches(coalitions):
+    for batch in solve.batches(coalitions):
         exact.check_players(batch.n)
-        value_GS, _ = base.gather(batch, np.arange(1 << batch.n, dtype=np.int64))
+        value_GS, _ = solve.gather(batch, np.arange(1 << batch.n, dtype=np.int64))
         columns = np.array(pairs(batch.n), dtype=np.int32).reshape(-1, 2)
         games = len(batch.game_ids)
         parts.append(

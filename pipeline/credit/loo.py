@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.pipeline.credit.exact import NORMAL_95, players_of
+from apportion.pipeline.credit.base import Estimator, refuse_above
+from apportion.pipeline.credit.exact import players_of
+from apportion.pipeline.credit.prompt import Prompt
 
 
 def coalitions(n: int) -> NDArray[np.int64]:
@@ -34,12 +37,17 @@ def leave_one_out(values_GS: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class LeaveOneOut:
+class LeaveOneOut(Estimator):
     """v(N) - v(N without i), not conserved: see `leave_one_out`."""
 
-    name: str = "loo"
-    efficient: bool = False
-    samples: bool = False
+    name: ClassVar[str] = "loo"
+    efficient: ClassVar[bool] = False
+
+    @classmethod
+    def within(cls, n: int, budget: int, seed: int, unions: tuple[str, ...] | None, prompt: Prompt | None) -> Estimator:
+        """All n + 1."""
+        refuse_above(budget, cls.name, n, n + 1)
+        return cls()
 
     def coalitions(self, n: int) -> NDArray[np.int64]:
         """The full one and n without one player."""
@@ -48,11 +56,3 @@ class LeaveOneOut:
     def weights(self, n: int) -> NDArray[np.float64]:
         """See `weights`."""
         return weights(n)
-
-    def variance(self, values_GM: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-        """Zero."""
-        return np.zeros((len(values_GM), n))
-
-    def critical(self, n: int) -> float:
-        """Normal quantile, for errors of the values alone."""
-        return NORMAL_95

@@ -6,13 +6,16 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import factorial
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.credit import permutation
-from apportion.pipeline.credit.exact import NORMAL_95, sizes
+from apportion.pipeline.credit.base import Estimator, refuse_above
+from apportion.pipeline.credit.exact import sizes
+from apportion.pipeline.credit.prompt import Prompt
 
 MAX_COALITIONS = 1 << 16
 
@@ -29,11 +32,6 @@ def _subset_masks(bits: Sequence[int]) -> NDArray[np.int64]:
     """Entry s is the OR of bits[i] over the set bits i of s, shape (2**len(bits),)."""
     chosen = (np.arange(1 << len(bits))[:, None] >> np.arange(len(bits))) & 1
     return chosen @ np.array(bits, dtype=np.int64)
-
-
-def quotient_masks(unions: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Player coalition of every set of unions, shape (2**U,): the quotient game's coalitions, in order."""
-    return _subset_masks([sum(1 << k for k in group) for group in members(unions)])
 
 
 def coalition_count(unions: Sequence[Hashable]) -> int:
@@ -100,17 +98,12 @@ def _share(size: NDArray[np.int64], total: int) -> NDArray[np.float64]:
     return np.array([factorial(s) * factorial(total - s - 1) / factorial(total) for s in range(total)])[size]
 
 
-def owen(values_GM: NDArray[np.float64], unions: Sequence[Hashable]) -> NDArray[np.float64]:
-    """Exact Owen values, shape (G, n), from values on the coalitions of `plan(unions)`, shape (G, M)."""
-    return values_GM @ plan(tuple(unions)).weights
-
-
 @lru_cache(maxsize=256)
 def sampled_plan(unions: tuple[Hashable, ...], pairs: int, seed: int) -> permutation.Plan:
     """Two-level sampling: random order of unions, random order inside each; then all of it reversed.
 
-    Value the plan's coalitions and hand them to `permutation.estimate`: unbiased for the Owen value,
-    conserved, standard error from the pair means. A reversed order keeps each union together. Status: ours.
+    Solved as permutations are: unbiased for the Owen value, conserved, standard error from the pair means. A reversed
+    order keeps each union together. Status: ours.
     Raises UserError for fewer than one pair or more than 62 players.
     """
     if pairs < 1:
@@ -125,13 +118,26 @@ def sampled_plan(unions: tuple[Hashable, ...], pairs: int, seed: int) -> permuta
 
 
 @dataclass(frozen=True)
-class Owen:
-    """Exact Owen value as an estimator for `base.solve`; all games of one call have the same `unions`."""
+class Owen(Estimator):
+    """Exact Owen value as an estimator for `solve`; all games of one call have the same `unions`."""
+
+    name: ClassVar[str] = "owen"
 
     unions: tuple[Hashable, ...]
-    name: str = "owen"
-    efficient: bool = True
-    samples: bool = False
+
+    @classmethod
+    def within(cls, n: int, budget: int, seed: int, unions: tuple[str, ...] | None, prompt: Prompt | None) -> Estimator:
+        """Exact where its coalitions fit, else sampled."""
+        if unions is None:
+            raise UserError("estimator 'owen' needs messages as players; set the players to messages")
+        if len(unions) != n:
+            raise UserError(f"estimator 'owen': {n} players, but unions for {len(unions)}; name one for each player")
+        if coalition_count(unions) <= min(budget, MAX_COALITIONS):
+            return cls(unions)
+        pairs = permutation.pairs_within(budget, lambda pairs: sampled_plan(unions, pairs, seed))
+        if not pairs:
+            refuse_above(budget, cls.name, n, sampled_plan(unions, 1, seed).budget)
+        return SampledOwen(unions, pairs, seed)
 
     def coalitions(self, n: int) -> NDArray[np.int64]:
         """Coalitions to value. Raises UserError where the games have another number of players."""
@@ -142,25 +148,16 @@ class Owen:
         """Shape (M, n): credit = values @ weights."""
         return plan(self.unions).weights
 
-    def variance(self, values_GM: NDArray[np.float64], n: int) -> NDArray[np.float64]:
-        """No coalition is sampled: zero."""
-        return np.zeros((len(values_GM), n))
-
-    def critical(self, n: int) -> float:
-        """Normal quantile, for errors of the values alone."""
-        return NORMAL_95
-
 
 @dataclass(frozen=True)
-class SampledOwen:
+class SampledOwen(Owen):
     """Owen value from two-level orders in antithetic pairs, for unions too large for `Owen`: see `sampled_plan`."""
 
-    unions: tuple[Hashable, ...]
+    name: ClassVar[str] = "owen_sampled"
+    samples: ClassVar[bool] = True
+
     pairs: int
     seed: int = 0
-    name: str = "owen_sampled"
-    efficient: bool = True
-    samples: bool = True
 
     def plan(self, n: int) -> permutation.Plan:
         """The plan. Raises UserError where the games have another number of players."""

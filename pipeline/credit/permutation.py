@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.credit import loo
+from apportion.pipeline.credit.base import NORMAL_95, Estimator
+from apportion.pipeline.credit.prompt import Prompt
 
 MAX_PLAYERS = 62
 MIN_INTERVAL_PAIRS = 16
@@ -45,16 +47,6 @@ class Plan:
     def budget(self) -> int:
         """Number of distinct coalitions to value."""
         return len(self.masks)
-
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """Arrays of shape (G, n). NaN stands for "not known": stderr with one pair, interval below 16 pairs."""
-
-    credit: NDArray[np.float64]
-    stderr: NDArray[np.float64]
-    ci_low: NDArray[np.float64]
-    ci_high: NDArray[np.float64]
 
 
 def plan_orders(orders: ArrayLike) -> Plan:
@@ -152,14 +144,14 @@ def pair_variance(values_GM: NDArray[np.float64], plan: Plan) -> NDArray[np.floa
     return squares / (plan.pairs - 1) / plan.pairs
 
 
-def student_t(degrees: int, confidence: float = 0.95) -> float:
-    """Two-sided critical value of Student's t, from `degrees` = 15 on (error below 1e-5 at 95 %).
+def student_t(degrees: int) -> float:
+    """Two-sided critical value of Student's t at 95 %, from `degrees` = 15 on (error below 1e-5).
 
     Expansion around the normal quantile (Abramowitz and Stegun 26.7.5). Raises ValueError below 15 degrees.
     """
     if degrees < MIN_INTERVAL_PAIRS - 1:
         raise ValueError(f"{degrees} degrees of freedom: at least {MIN_INTERVAL_PAIRS - 1} are needed")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    z = NORMAL_95
     terms = (
         z,
         (z**3 + z) / 4,
@@ -175,32 +167,28 @@ def critical(pairs: int) -> float:
     return student_t(pairs - 1) if pairs >= MIN_INTERVAL_PAIRS else float("nan")
 
 
-def estimate(values_GM: NDArray[np.float64], plan: Plan, confidence: float = 0.95) -> Estimate:
-    """Credits of G games valued on the coalitions of one plan, shape (G, M), columns as in `plan.masks`.
+@dataclass(frozen=True)
+class Permutation(Estimator):
+    """Antithetic permutation sampling, one plan for all games of a size.
 
     credit_i = mean over permutations of v(those before i, and i) - v(those before i), in antithetic pairs.
     Source: Castro et al. 2009 (permutations), Mitchell et al. 2022 (antithetic pairs). Status: source.
     Efficient by telescoping: every permutation alone sums to v(N) - v(empty), so the mean does too.
     The standard error comes from the pair means; the interval is Student's t, from 16 pairs on.
-    Degenerate: n <= 2 is exact (one pair holds every order), its standard error 0.
+    Degenerate: n <= 2 is exact (one pair holds every order), its standard error 0; with one pair it is not known.
     Cost: at most 2 + n + 2 * pairs * (n - 1) values a game, each coalition valued once.
     """
-    credit = values_GM @ weights(plan)
-    stderr = np.sqrt(pair_variance(values_GM, plan))
-    has_interval = plan.pairs >= MIN_INTERVAL_PAIRS
-    half = stderr * (student_t(plan.pairs - 1, confidence) if has_interval else np.nan)
-    return Estimate(credit, stderr, credit - half, credit + half)
 
-
-@dataclass(frozen=True)
-class Permutation:
-    """Antithetic permutation sampling, one plan for all games of a size: see `estimate`."""
+    name: ClassVar[str] = "permutation"
+    samples: ClassVar[bool] = True
 
     pairs: int
     seed: int = 0
-    name: str = "permutation"
-    efficient: bool = True
-    samples: bool = True
+
+    @classmethod
+    def within(cls, n: int, budget: int, seed: int, unions: tuple[str, ...] | None, prompt: Prompt | None) -> Estimator:
+        """As many pairs as fit."""
+        return cls(plan_within(n, budget, seed).pairs, seed)
 
     def plan(self, n: int) -> Plan:
         """The plan for games of n players."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.credit.base import Estimator, refuse_above
 from apportion.pipeline.credit.permutation import MAX_PLAYERS, MIN_INTERVAL_PAIRS, student_t
 from apportion.pipeline.credit.prompt import Prompt
 
@@ -257,7 +259,7 @@ def variance(values_GM: NDArray[np.float64], plan: Plan) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Quadrature:
+class Quadrature(Estimator):
     """Shapley values by Bayesian quadrature; one plan for all games of a size, within `budget` coalitions.
 
     Prior over games: any additive game, plus a smooth part whose covariance falls by exp(-10 d / n) with the number d
@@ -269,18 +271,24 @@ class Quadrature:
     Efficient and linear in the values. Exact for games of individual and pairwise effects, and where every coalition
     is valued. Not unbiased, and credits can leave [-1, 1] by their error.
     The interval takes the values as independent about an additive game: right for a rough game, too wide for a
-    smooth one, and too narrow where a threshold lies between the valued coalitions (benchmarks/shapley.py has the
+    smooth one, and too narrow where a threshold lies between the valued coalitions (research/shapley.py has the
     figures). `permutation` has an interval without a model.
     With `prompt`, pairs are chosen per square root of uncached token: more coalitions at the same prefill.
     Degenerate: n = 1 and n = 0 are exact. Cost: at least 2 n + 2 values a game, seconds once a plan at 4,096.
     """
 
+    name: ClassVar[str] = "quadrature"
+    samples: ClassVar[bool] = True
+
     budget: int
     seed: int = 0
     prompt: Prompt | None = None
-    name: str = "quadrature"
-    efficient: bool = True
-    samples: bool = True
+
+    @classmethod
+    def within(cls, n: int, budget: int, seed: int, unions: tuple[str, ...] | None, prompt: Prompt | None) -> Estimator:
+        """All of the budget."""
+        refuse_above(budget, cls.name, n, minimum(n))
+        return cls(budget, seed, prompt)
 
     def plan(self, n: int) -> Plan:
         """The plan for games of n players."""

@@ -9,8 +9,8 @@ import polars as pl
 
 from apportion.pipeline.core.errors import WorkError
 from apportion.pipeline.core.ids import digest
+from apportion.pipeline.core.intervals import wilson
 from apportion.pipeline.datasets.split import contaminated, split_of, tokens
-from apportion.pipeline.localizers.first_error import wilson
 
 REASONS = ("unconfirmed", "identical", "near_identical", "contradicted", "duplicate", "contaminated")
 _FILLERS = frozenset(["a", "an", "the", "so", "thus", "hence", "therefore", "then", "well", "now", "ok", "okay"])

@@ -122,6 +122,12 @@ class Policies:
         ids = [[name, policy.id] for name, policy in self.by_name.items()]
         return self.team.id if len(ids) == 1 else "p" + digest(ids)
 
+    @cached_property
+    def sampler(self) -> str:
+        """Digest of whatever changes what is sampled from them: as `scorer`, of all together."""
+        scorers = [[name, policy.scorer] for name, policy in self.by_name.items()]
+        return self.team.scorer if len(scorers) == 1 else digest(scorers)
+
     def rows(self) -> list[dict[str, Any]]:
         """Rows of `policies`, one for each."""
         return list({policy.id: policy.row for policy in self.by_name.values()}.values())
@@ -164,9 +170,3 @@ def policies_of(config: Config) -> Policies:
         {agent.name: agent.policy for agent in config.team.agents if agent.policy},
         config.team.solo.policy if config.team.solo else "",
     )
-
-
-def policy_of(config: Config) -> tuple[str, dict[str, Any]]:
-    """Id of all policies of a configuration, and the row of the team's."""
-    policies = policies_of(config)
-    return policies.id, policies.team.row

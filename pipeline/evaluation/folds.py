@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.localizers.base import Localizer, Verdict
+from apportion.pipeline.localizers.base import TEXT_ONLY, Localizer, Means, Verdict
 from apportion.pipeline.trajectory.case import Case
 
 T = TypeVar("T")
@@ -41,14 +41,40 @@ def unlabelled(case: Case) -> Case:
     return replace(case, label=None, sound=False)
 
 
-def cross_validate(localizer: Localizer, cases: Sequence[Case], folds: Sequence[int]) -> list[Verdict]:
+def cross_validate(
+    localizer: Localizer, cases: Sequence[Case], folds: Sequence[int], means: Means = TEXT_ONLY
+) -> list[Verdict]:
     """A verdict for each case, in order, by a copy of `localizer` that was fitted without its fold.
 
     What is judged carries no label. Cost: as many fits as there are folds.
     """
-    return by_fold(
-        cases, folds, lambda train, held_out: localizer.fit(train).judge([unlabelled(case) for case in held_out])
-    )
+
+    def judge(train: Sequence[Case], held_out: Sequence[Case]) -> list[Verdict]:
+        return localizer.fit(train, means).judge([unlabelled(case) for case in held_out], means)
+
+    return by_fold(cases, folds, judge)
+
+
+def judge_unseen(localizer: Localizer, labelled: Sequence[Case], cases: Sequence[Case], means: Means) -> list[Verdict]:
+    """A verdict for each case, in order, by a copy that learned from `labelled` cases of other questions.
+
+    Without labelled cases it is asked as it is. Cost: as many fits as there are folds, and one.
+    """
+    if not labelled:
+        return localizer.judge([unlabelled(case) for case in cases], means)
+    questions = [case.question_id for case in labelled]
+    several = len(set(questions)) > 1
+    folds = folds_by_question(labelled) if several else [0] * len(labelled)
+    fold_of = dict(zip(questions, folds, strict=True))
+    places: dict[int | None, list[int]] = defaultdict(list)
+    for place, case in enumerate(cases):
+        places[fold_of.get(case.question_id)].append(place)
+    verdicts: dict[int, Verdict] = {}
+    for fold, some in places.items():
+        train = [case for case in labelled if fold is None or fold_of[case.question_id] != fold]
+        judged = localizer.fit(train, means).judge([unlabelled(cases[place]) for place in some], means)
+        verdicts.update(zip(some, judged, strict=True))
+    return [verdicts[place] for place in range(len(cases))]
 
 
 def by_fold(

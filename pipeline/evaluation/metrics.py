@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.localizers.base import Verdict
-from apportion.pipeline.trajectory.case import Case
+from apportion.pipeline.trajectory.case import Case, option_of
 
 Floats = NDArray[np.float64]
 
@@ -93,52 +93,43 @@ def right_answers(cases: Sequence[Case], verdicts: Sequence[Verdict]) -> Floats:
     return np.array(right, dtype=float)
 
 
-def option_of(case: Case) -> int:
-    """The right one among the steps of a solution and, as the last option, that none is wrong."""
-    if case.sound:
-        return len(case.steps)
-    if case.label is None:
-        raise ValueError(f"case {case.case_id} has no label")
-    return [step.index for step in case.steps].index(case.label.step)
-
-
 def _clean(scores: Floats) -> Floats:
     known = np.asarray(scores, dtype=np.float64)
     return np.where(np.isnan(known), -np.inf, known)
 
 
-def resampled(values: Floats, seed: int, draws: int = DRAWS) -> Floats:
-    """Column sums of `draws` bootstrap samples of the rows of `values`: shape (draws, columns)."""
+def resampled(values: Floats, seed: int) -> Floats:
+    """Column sums of `DRAWS` bootstrap samples of the rows of `values`: shape (DRAWS, columns)."""
     n = len(values)
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // n)
-    sizes = [min(step, draws - start) for start in range(0, draws, step)]
+    sizes = [min(step, DRAWS - start) for start in range(0, DRAWS, step)]
     return np.concatenate([rng.multinomial(n, np.full(n, 1 / n), size=size) @ values for size in sizes])
 
 
-def means(values: Floats, seed: int, draws: int = DRAWS) -> list[Estimate]:
+def means(values: Floats, seed: int) -> list[Estimate]:
     """The mean of every column of `values` (cases, columns) with a percentile bootstrap interval over cases.
 
     The same seed and number of cases give the same draws, so that two calls are paired. One case: an interval of no
-    width, which says nothing. Cost: draws x cases x columns.
+    width, which says nothing. Cost: DRAWS x cases x columns.
     """
     n, columns = values.shape
     if not n:
         return [Estimate(np.nan, np.nan, np.nan)] * columns
-    low, high = np.percentile(resampled(values, seed, draws) / n, [2.5, 97.5], axis=0)
+    low, high = np.percentile(resampled(values, seed) / n, [2.5, 97.5], axis=0)
     return [Estimate(*map(float, ends)) for ends in zip(values.mean(0), low, high, strict=True)]
 
 
-def paired(first: Floats, second: Floats, seed: int, draws: int = DRAWS) -> Estimate:
+def paired(first: Floats, second: Floats, seed: int) -> Estimate:
     """Mean of first - second over the same cases (each of shape (cases,)), with its bootstrap interval."""
-    return means((first - second)[:, None], seed, draws)[0]
+    return means((first - second)[:, None], seed)[0]
 
 
-def paired_f1(first: Floats, second: Floats, sound: NDArray[np.bool_], seed: int, draws: int = DRAWS) -> Estimate:
+def paired_f1(first: Floats, second: Floats, sound: NDArray[np.bool_], seed: int) -> Estimate:
     """F1 of the first less F1 of the second on the same solutions, with its bootstrap interval."""
     if sound.all() or not sound.any():
         return Estimate(np.nan, np.nan, np.nan)
-    draws_of = [_f1(right, sound, seed, draws)[:, 0] for right in (first, second)]
+    draws_of = [_f1(right, sound, seed)[:, 0] for right in (first, second)]
     low, high = np.percentile(draws_of[0] - draws_of[1], [2.5, 97.5])
     here = [float(harmonic(right[~sound].mean(), right[sound].mean())) for right in (first, second)]
     return Estimate(here[0] - here[1], float(low), float(high))
@@ -150,7 +141,7 @@ def harmonic(a: Floats, b: Floats) -> Floats:
     return np.where(total > 0, 2 * a * b / np.where(total > 0, total, 1.0), 0.0)
 
 
-def solutions(right: Floats, sound: NDArray[np.bool_], seed: int, draws: int = DRAWS) -> list[Estimate]:
+def solutions(right: Floats, sound: NDArray[np.bool_], seed: int) -> list[Estimate]:
     """ProcessBench's figures: F1, accuracy on wrong solutions (the very step), accuracy on correct ones.
 
     F1 is the harmonic mean of the two accuracies (arXiv 2412.06559): always to say "none" gives 0, as does always to
@@ -160,17 +151,17 @@ def solutions(right: Floats, sound: NDArray[np.bool_], seed: int, draws: int = D
     if not n or sound.all() or not sound.any():
         parts = [float(right[mask].mean()) if mask.any() else np.nan for mask in (~sound, sound)]
         return [Estimate(one, np.nan, np.nan) for one in (np.nan, *parts)]
-    figures = _f1(right, sound, seed, draws)
+    figures = _f1(right, sound, seed)
     low, high = np.percentile(figures, [2.5, 97.5], axis=0)
     here = np.array([right[~sound].mean(), right[sound].mean()])
     values = [float(harmonic(here[0], here[1])), *map(float, here)]
     return [Estimate(*map(float, ends)) for ends in zip(values, low, high, strict=True)]
 
 
-def _f1(right: Floats, sound: NDArray[np.bool_], seed: int, draws: int) -> Floats:
+def _f1(right: Floats, sound: NDArray[np.bool_], seed: int) -> Floats:
     """F1 and the two accuracies of every bootstrap sample that holds both kinds, shape (samples, 3)."""
     kinds = np.stack([~sound, sound], axis=1).astype(float)
-    totals = resampled(np.hstack([kinds, kinds * right[:, None]]), seed, draws)
+    totals = resampled(np.hstack([kinds, kinds * right[:, None]]), seed)
     totals = totals[(totals[:, :2] > 0).all(1)]
     shares = totals[:, 2:] / totals[:, :2]
     return np.column_stack([harmonic(shares[:, 0], shares[:, 1]), shares])

@@ -5,9 +5,9 @@ Measured on labels that people gave, on logs kept apart from all that was chosen
 
 from __future__ import annotations
 
-from apportion.pipeline.localizers import value_drop
-from apportion.pipeline.localizers.learned import NAME as LEARNED
+from collections.abc import Collection
 
+LEARNED = "learned"
 LEARNED_AT_HOME = (
     "it looks for the decisive step; on logs of its own corpus kept apart it names the step in 45.0 % and the agent in "
     "63.3 % (automatically built teams, 60 logs), in 14.8 and 44.4 % (hand-crafted, 27), no better than place and "
@@ -26,7 +26,12 @@ VALUE_DROP = (
 
 WORTH = {
     LEARNED: f"{LEARNED_AT_HOME}; {LEARNED_ABROAD}",
-    value_drop.NAME: VALUE_DROP,
+    "value_drop": VALUE_DROP,
     BY_VALUE: f"{VALUE_DROP}; it is no longer used",
 }
 """By localizer: a sentence on logs of others."""
+
+
+def worth_of(localizers: Collection[str]) -> list[str]:
+    """A line on each of these localizers of which it is known."""
+    return [f"what {name} is worth on logs of others: {WORTH[name]}" for name in sorted({*localizers} & WORTH.keys())]

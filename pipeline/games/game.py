@@ -71,6 +71,11 @@ class Game:
         """The coalition of all players."""
         return (1 << len(self.players)) - 1
 
+    @property
+    def unions(self) -> tuple[str, ...] | None:
+        """Messages are united by their agents; agents are not."""
+        return self.agents if self.kind == "message" else None
+
     def coalition(self, kept: int) -> Chat:
         """The answering agent's chat when only the players of the bitmask `kept` are there."""
         present = {player for bit, player in enumerate(self.players) if kept >> bit & 1}

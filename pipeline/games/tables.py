@@ -12,9 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from apportion import schemas
-from apportion.pipeline.credit.base import Estimator, solve
+from apportion.pipeline.credit.base import Estimator
 from apportion.pipeline.credit.interactions import solve_pairs
 from apportion.pipeline.credit.messages import leak, message_credits, redundancy
+from apportion.pipeline.credit.solve import solve
 from apportion.pipeline.games.game import Game
 
 EXACT = "exact"

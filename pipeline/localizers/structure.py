@@ -1,108 +1,137 @@
-"""What the outline of a log tells without a word of it being read: places, speakers, roles, addressees and lengths.
-
-`structure` needs no training. `Speakers` adds a column for each name that training logs share; all other names stand
-apart only by what their owner does (role, share of the messages, who comes before and after).
-
-Status: ours. Degenerate: a log of one step gives one row; its places are 0. Cost: linear in the steps.
-"""
+"""The floor that reads no word but learns: rankers over the outline of a log."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from pydantic import PrivateAttr
 
-from apportion.pipeline.trajectory.case import Case
+from apportion.pipeline.localizers.base import UNTRAINED, Floats, Localizer, Means, Verdict, alike, fitted
+from apportion.pipeline.localizers.ranking import settings
+from apportion.pipeline.localizers.ranking.columns import Speakers, structure
+from apportion.pipeline.localizers.ranking.none_wrong import best_shift
+from apportion.pipeline.localizers.ranking.settings import Chosen
+from apportion.pipeline.trajectory.case import Case, labelled_place, option_of
 
-Floats = NDArray[np.float64]
+LEAST = 5
+"""Training logs in which a name must speak to have a column of its own."""
 
 
-def structure(case: Case) -> tuple[list[str], Floats]:
-    """Column names and an array of shape (steps, columns), all finite. The names are the same for every case.
+class Structure(Localizer):
+    """Steps ranked by places, speakers, roles, addressees, lengths and the names that training logs share; agents by a
+    ranker of their own, which sees what an agent's steps got from step rankers that were fitted without the case.
 
-    * places: `start` and `end` are log(1 + steps before, after); `place` in [0, 1] and its square; `first`, `second`,
-      `last` are flags;
-    * speaker: `opens` and `closes` mark its first and last message, `turn` is log(1 + its messages before), `spoken`
-      and `written` its shares of the log's messages and characters, `before` and `after` whether a neighbouring step is
-      its own;
-    * role and addressee: `user`, `tool`, `system`; `addresses` somebody, `answers` the one who was just addressed;
-    * length: log(1 + characters), the same against the log's mean and against the speaker's mean, `empty`, `longest`.
+    Of solutions (`Means.sound`), "no step is wrong" is one more option beside the steps, with columns of its own: a
+    constant, and log(1 + steps) and log(1 + characters) of the whole. The likeliest option is seldom the best for F1,
+    so "none" gets a shift, chosen where F1 on the training cases (each scored by a ranker that did not see it) is
+    highest.
+
+    Status: ours. Degenerate: without labelled cases all steps and all agents are alike, and nothing is named.
+    Cost: seconds for hundreds of logs.
     """
-    steps = case.steps
-    n = len(steps)
-    at = np.arange(n, dtype=float)
-    agents = [step.agent for step in steps]
-    names, speaker = np.unique(agents, return_inverse=True) if n else (np.array([]), np.zeros(0, dtype=np.int64))
-    characters = np.array([len(step.text) for step in steps], dtype=float)
-    size = np.log1p(characters)
-    own = np.eye(len(names))[speaker] if n else np.zeros((0, 0))
-    messages = own.sum(0)
-    earlier = np.cumsum(own, axis=0) - own
-    turn = (earlier * own).sum(1)
-    place = at / max(n - 1, 1)
-    same = np.array([agents[i] == agents[i - 1] for i in range(1, n)], dtype=float)
-    addressed = [step.recipient is not None for step in steps]
-    answers = [i > 0 and steps[i - 1].recipient == steps[i].agent for i in range(n)]
-    columns: dict[str, Floats] = {
-        "start": np.log1p(at),
-        "end": np.log1p(n - 1 - at),
-        "place": place,
-        "place²": place**2,
-        "first": _flag(i == 0 for i in range(n)),
-        "second": _flag(i == 1 for i in range(n)),
-        "last": _flag(i == n - 1 for i in range(n)),
-        "opens": _flag(turn == 0),
-        "closes": _flag(turn == messages[speaker] - 1),
-        "turn": np.log1p(turn),
-        "spoken": messages[speaker] / max(n, 1),
-        "written": (characters @ own)[speaker] / max(characters.sum(), 1.0),
-        "before": np.concatenate([[0.0], same])[:n],
-        "after": np.concatenate([same, [0.0]])[:n],
-        "user": _flag(step.role == "user" for step in steps),
-        "tool": _flag(step.role == "tool" for step in steps),
-        "system": _flag(step.role == "system" for step in steps),
-        "addresses": _flag(addressed),
-        "answers": _flag(answers),
-        "length": size,
-        "length_in_log": size - size.mean() if n else size,
-        "length_of_speaker": size - ((size @ own) / messages)[speaker],
-        "empty": _flag(not step.text.strip() for step in steps),
-        "longest": _flag(characters == characters.max()) if n else characters,
-    }
-    return list(columns), np.column_stack(list(columns.values())).astype(float)
 
+    learns: ClassVar[bool] = True
+    _speakers: Speakers = PrivateAttr(default_factory=Speakers)
+    _steps: Chosen | None = PrivateAttr(default=None)
+    _agents: Chosen | None = PrivateAttr(default=None)
+    _options: Chosen | None = PrivateAttr(default=None)
+    _shift: float = PrivateAttr(default=0.0)
 
-@dataclass(frozen=True)
-class Speakers:
-    """Names that enough training logs share. A name counts as a whole, in any case."""
-
-    names: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, cases: Iterable[Case], least: int = 5) -> Speakers:
-        """The names that speak in at least `least` of the cases, the commonest first."""
-        seen = Counter(name for case in cases for name in sorted({agent.casefold() for agent in case.agents}))
-        return cls(tuple(name for name, count in seen.most_common() if count >= least))
-
-    def columns(self, case: Case) -> tuple[list[str], Floats]:
-        """For each name whether it speaks the step, the step before and the step after: (steps, 3 x names)."""
-        here = self.flags([step.agent for step in case.steps])
-        edge = np.zeros((1, len(self.names)))
-        before = np.concatenate([edge, here[:-1]])[: len(here)]
-        after = np.concatenate([here[1:], edge])[: len(here)]
-        labels = [f"{where}{name}" for where in ("", "after ", "before ") for name in self.names]
-        return labels, np.concatenate([here, before, after], axis=1)
-
-    def flags(self, agents: Sequence[str]) -> Floats:
-        """Shape (agents, names): 1 where an agent bears the name."""
-        said = [agent.casefold() for agent in agents]
-        return np.array([[agent == name for name in self.names] for agent in said], dtype=float).reshape(
-            len(said), len(self.names)
+    def fit(self, cases: Sequence[Case], means: Means) -> Self:
+        """Fit the rankers on the labelled cases; their settings are chosen by folds among these."""
+        if means.sound:
+            return self._fit_solutions([case for case in cases if case.sound or case.label is not None])
+        known = [case for case in cases if case.label is not None]
+        speakers = Speakers.of(known, LEAST)
+        if not known:
+            return fitted(self, _speakers=speakers, _steps=None, _agents=None)
+        steps, unseen = settings.fit(
+            known, [self.columns(case, speakers) for case in known], [labelled_place(case) for case in known]
         )
+        columns = [agent_columns(case, speakers, log_p) for case, log_p in zip(known, unseen, strict=True)]
+        agents, _ = settings.fit(known, columns, [_blamed(case) for case in known])
+        return fitted(self, _speakers=speakers, _steps=steps, _agents=agents)
+
+    def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
+        """log p of every step, and of every agent."""
+        return [self._solution(case, means) if means.sound else self._judge(case, means) for case in cases]
+
+    def columns(self, case: Case, speakers: Speakers) -> Floats:
+        """What is known of each step: `structure` and the shared names, shape (steps, columns)."""
+        return np.concatenate([structure(case)[1], speakers.columns(case)[1]], axis=1)
+
+    def _judge(self, case: Case, means: Means) -> Verdict:
+        if self._steps is None or self._agents is None or not case.steps:
+            return alike(case, means, reason=UNTRAINED)
+        steps = self._steps.log_p(case, self.columns(case, self._speakers))
+        agents = self._agents.log_p(case, agent_columns(case, self._speakers, steps))
+        return Verdict(steps, dict(zip(case.agents, agents.tolist(), strict=True)), probabilities=np.exp(steps))
+
+    def _fit_solutions(self, known: Sequence[Case]) -> Self:
+        if not known:
+            return fitted(self, _options=None, _shift=0.0)
+        right = [option_of(case) for case in known]
+        options, unseen = settings.fit(known, [option_columns(case) for case in known], right)
+        return fitted(self, _options=options, _shift=best_shift(unseen, right))
+
+    def _solution(self, case: Case, means: Means) -> Verdict:
+        if self._options is None:
+            return alike(case, means)
+        scores = self._options.log_p(case, option_columns(case))
+        return Verdict(scores[:-1], dict.fromkeys(case.agents, 0.0), float(scores[-1]) + self._shift)
 
 
-def _flag(values: Iterable[object]) -> Floats:
-    return np.fromiter((bool(value) for value in values), dtype=float)
+def agent_columns(case: Case, speakers: Speakers, log_p: Floats) -> Floats:
+    """Shape (agents, columns), agents in the order of their first message.
+
+    Shares of messages and characters, log(1 + messages), place of the first and the last message in [0, 1], flags for
+    speaking first or last, being a user or a tool, being addressed; what the step ranker gives its steps: their summed
+    probability, its logarithm, and the best of them; then the shared names.
+    """
+    agents = case.agents
+    speaker = np.array([agents.index(step.agent) for step in case.steps])
+    own = np.eye(len(agents))[speaker]
+    messages = own.sum(0)
+    characters = np.array([len(step.text) for step in case.steps], dtype=float) @ own
+    last = len(case.steps) - 1
+    first_at = own.argmax(0)
+    last_at = last - own[::-1].argmax(0)
+    p = np.exp(log_p)
+    total = p @ own
+    roles = [{step.role for step in case.steps if step.agent == agent} for agent in agents]
+    addressed = {step.recipient for step in case.steps}
+    columns = [
+        messages / messages.sum(),
+        characters / max(characters.sum(), 1.0),
+        np.log1p(messages),
+        first_at / max(last, 1),
+        last_at / max(last, 1),
+        first_at == 0,
+        last_at == last,
+        ["user" in some for some in roles],
+        ["tool" in some for some in roles],
+        [agent in addressed for agent in agents],
+        total,
+        np.log(total + 1e-3),
+        (p[:, None] * own).max(0),
+    ]
+    return np.concatenate([np.column_stack(columns).astype(float), speakers.flags(agents)], axis=1)
+
+
+def _blamed(case: Case) -> int | None:
+    """Place of the labelled agent among those who spoke."""
+    if case.label is None or case.label.agent not in case.agents:
+        return None
+    return case.agents.index(case.label.agent)
+
+
+def option_columns(case: Case) -> Floats:
+    """Shape (steps + 1, columns): the steps by `structure`, and "no step is wrong"."""
+    steps = structure(case)[1]
+    none = [1.0, np.log1p(len(case.steps)), np.log1p(sum(len(step.text) for step in case.steps))]
+    x = np.zeros((len(case.steps) + 1, steps.shape[1] + len(none)))
+    x[:-1, : steps.shape[1]] = steps
+    x[-1, steps.shape[1] :] = none
+    return x

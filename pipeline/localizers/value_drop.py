@@ -1,31 +1,84 @@
-"""Process scores from the value of the reference on growing prefixes: no model but the scorer, prefill only.
-
-V(h_t) = exp(mean log p(reference tokens | the log up to message t and its tool result, answer cue)), read in the
-answering agent's place; score_t = V(h_t) - V(h_{t-1}).
-
-Status: source for the difference of values (methods, section 4), ours for the reader: it sees the whole log, also
-what only workers saw, since the step that went wrong may be theirs.
-Degenerate: a value that never rises cannot fall; such a failure stays unlocalized.
-Cost: one prompt a turn, each a prefix of the next: about one reading of the log.
-"""
+"""Process scores from the likelihood of the reference on growing prefixes: no model but the scorer, prefill only."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
-from apportion.pipeline.engines.base import Engine, ScoreRequest
+import numpy as np
+from pydantic import Field
+
+from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.engines.base import Score, ScoreRequest
 from apportion.pipeline.games.game import Game, Rules, Shown
 from apportion.pipeline.games.prompts import fit
+from apportion.pipeline.localizers._first_error import at_first_error, first_fall
+from apportion.pipeline.localizers.base import Localizer, Means, Needs, Verdict, alike
+from apportion.pipeline.trajectory.blamable import may_be_blamed
+from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.trajectory.render import chat, prompt_ids, text_ids
 
 NAME = "value_drop"
 
 
-def requests(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreRequest]:
+class ValueDrop(Localizer):
+    """V(h_t) = exp(mean log p(reference tokens | the log up to message t and its tool result, answer cue)), read in
+    the answering agent's place; score_t = V(h_t) - V(h_{t-1}), and the first fall beyond the margin is the error.
+
+    Status: source for the difference of values (process rewards), ours for the reader: it sees the whole log, also what
+    only workers saw, since the step that went wrong may be theirs.
+    Degenerate: a value that never rises cannot fall; such a failure stays unlocalized. A log without a reference, or
+    with a text that forges a token, is refused.
+    Cost: one prompt per turn, each a prefix of the next: about one reading of the log.
+    """
+
+    needs: ClassVar[Needs] = Needs.SCORER
+    target: ClassVar[Literal["decisive", "first_wrong"]] = "first_wrong"
+    margin: float = Field(0.05, ge=0, lt=1)
+    """A fall of the value counts as an error only beyond this."""
+
+    def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
+        """One verdict per case; all are scored together."""
+        if means.engine is None:
+            raise UserError(f"{NAME} asks a scorer, and none is given")
+        engine = means.engine()
+        asked = [self._requests(case, engine.tokenizer, means) for case in cases]
+        flat = [request for requests in asked if not isinstance(requests, str) for request in requests]
+        done = watcher().start("prefixes of failures", len(flat))
+        scores = iter(engine.score(flat, done))
+        verdicts = []
+        for case, requests in zip(cases, asked, strict=True):
+            if isinstance(requests, str):
+                verdicts.append(alike(case, means, refused=requests))
+                continue
+            verdicts.append(self._verdict(case, values_of([next(scores) for _ in requests]), means))
+        return verdicts
+
+    def obstacle(self, case: Case, tokenizer: Any, means: Means) -> str | None:
+        """Why its prompts cannot be made."""
+        requests = self._requests(case, tokenizer, means)
+        return requests if isinstance(requests, str) else None
+
+    def _requests(self, case: Case, tokenizer: Any, means: Means) -> list[ScoreRequest] | str:
+        if case.log is None:
+            return "no messages to read"
+        try:
+            return prompts_of(case.log, tokenizer, means.cue, means.window)
+        except ValueError as error:
+            return str(error)
+
+    def _verdict(self, case: Case, values: Sequence[float], means: Means) -> Verdict:
+        assert case.log is not None
+        able = dict(zip(case.places, may_be_blamed(case).tolist(), strict=True))
+        error = first_fall(values, self.margin, [able.get(turn, False) for turn in case.log.turns])
+        return at_first_error(case, error, values, none=self.margin if means.sound else -np.inf)
+
+
+def prompts_of(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreRequest]:
     """The scoring requests of h_0, ..., h_T. A log beyond the window is cut in its longest messages, for all alike.
 
     Raises ValueError where even that does not fit, where the reference has no tokens, or where a text forges a token.
@@ -52,16 +105,9 @@ def requests(log: Log, tokenizer: Any, cue: str, window: int) -> list[ScoreReque
     return [ScoreRequest(prompt, target) for prompt in prompts]
 
 
-def values(
-    asked: Sequence[Sequence[ScoreRequest]], engine: Engine, progress: Callable[[int], None] | None = None
-) -> list[list[float]]:
-    """V(h_0), ..., V(h_T) of every log, all logs scored together."""
-    scores = iter(engine.score([request for one in asked for request in one], progress))
-    return [[_value(next(scores).logprobs) for _ in one] for one in asked]
-
-
-def _value(logprobs: Sequence[float]) -> float:
-    return min(1.0, math.exp(math.fsum(logprobs) / len(logprobs)))
+def values_of(scores: Sequence[Score]) -> list[float]:
+    """V(h_0), ..., V(h_T) of a log from the scores of its prompts."""
+    return [min(1.0, math.exp(math.fsum(score.logprobs) / len(score.logprobs))) for score in scores]
 
 
 def _said(message: Shown) -> tuple[str, str, str, str]:

@@ -24,7 +24,7 @@ from apportion.pipeline.trajectory.task import Task
 from apportion.pipeline.verifiers import get_verifier
 
 
-def check_conditions(config: Config, run: str, policy_id: str, what: str, cure: str) -> None:
+def check_conditions(config: Config, run: str, what: str, cure: str) -> None:
     """Refuse to continue a run under other conditions than its own. `what` is tried; the setting `cure` leaves it."""
     store = Store(config.store_root)
     sampled = set(store.read("policies", run, "00000", columns=["policy_id"])["policy_id"].to_pylist())

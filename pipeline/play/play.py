@@ -262,7 +262,7 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
     }
 
 
-def message_rows(played: Played, config: SampleConfig, policy: str = "") -> list[dict[str, Any]]:
+def message_rows(played: Played, config: SampleConfig) -> list[dict[str, Any]]:
     """The rows of `messages`, token columns as the sampler gave them.
 
     A truncated sampling distribution (top-p, top-k) or greedy decoding gives log-probabilities that a trainer cannot

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from apportion.pipeline.core.config import AgentConfig, TeamConfig, ToolConfig
+from apportion.pipeline.core.config import AgentConfig, Config, TeamConfig, ToolConfig
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import family
 from apportion.pipeline.teams.base import Agent, Conversation, Scripted, Topology
@@ -74,14 +74,14 @@ def nature_of(topology: Topology) -> Nature:
     return Nature(topology.name, topology.answerer, str(getattr(topology, "value", "likelihood")))
 
 
-def nature_for(config: TeamConfig, manifest: Mapping[str, Any] | None, *, dry: bool) -> tuple[Nature, str]:
+def nature_for(config: Config, manifest: Mapping[str, Any] | None, *, dry: bool) -> tuple[Nature, str]:
     """The nature of the configured topology, and what of it is assumed.
 
     A dry run imports no code of the team's own: it reads the run's manifest, and assumes where that says nothing.
     """
-    path = config.topology
+    path = config.sampling()["team"]["topology"]
     if not (dry and family("teams").is_own(path)):
-        return nature_of(load_topology(config)), ""
+        return nature_of(load_topology(config.team)), ""
     told = (manifest or {}).get("topology")
     if isinstance(told, dict) and told.get("path") == path:
         return Nature(str(told.get("name")), str(told.get("answerer")), str(told.get("value"))), ""

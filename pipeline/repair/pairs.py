@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
-from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.errors import WorkError
+from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.repair.repair import SIBLING
+from apportion.pipeline.repair.alternatives import SIBLING
 from apportion.pipeline.trajectory.context import context_of
+from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.trajectory.render import Chat, chat
+from apportion.schemas import TABLES
 from apportion.schemas.failures import PREFERENCES
 
 CONTROL = "random"
 """Proposal of the arm that a localizer is compared with: its alternatives prove something, and train nothing."""
 
 PAIRED = "paired"
+MOST_PER_STEP = 2
+"""Pairs of one step."""
 _COUNTS = ("confirmation_k", "confirmation_successes", "baseline_k", "baseline_successes")
 _STEP = ("trajectory_id", "step")
 
@@ -30,14 +36,11 @@ def pairs(
     messages: pl.DataFrame,
     trajectories: pl.DataFrame,
     tasks: pl.DataFrame,
-    *,
-    least_gain: float = 0.0,
-    most_per_step: int = 2,
 ) -> pl.DataFrame:
     """The pairs that the confirmed alternatives of `repairs` make, as rows of `preferences`; `split` is null.
 
-    A pair is made where `fates` says "paired": selected, confirmed on fresh continuations, and there better than
-    the recorded message by more than `least_gain` (a difference of success shares in [0, 1)).
+    A pair is made where `fates` says "paired": selected, confirmed on fresh continuations, and there better than the
+    recorded message.
     chosen_k and chosen_successes are the **confirming** sample, since the selecting one is biased upward (winner's
     curse); rejected_k and rejected_successes the fresh continuations of the recorded message.
         margin = chosen_successes / chosen_k - rejected_successes / rejected_k
@@ -48,21 +51,16 @@ def pairs(
 
     `kind` is "contrast" for the message of a winning sibling, else "first_error" (no `late_repair` is made here).
     One text counts once a step, by the row with the largest confirming sample; of several texts at a step the
-    `most_per_step` with the best **selecting** sample are taken, so that confirmations are not picked over again.
+    `MOST_PER_STEP` with the best **selecting** sample are taken, so that confirmations are not picked over again.
     Pairs with the same prompt, sides and kind are one pair, that of the largest samples.
 
     `messages` needs trajectory_id, message_index, agent, role, kind, text, context, examples and policy_id, for the
     failed trajectories; `trajectories` trajectory_id and task_id; `tasks` task_id. Degenerate: no repairs give no
-    rows. Cost: one pass over `repairs`, one rendered prompt a pair. Raises UserError for a `least_gain` or
-    `most_per_step` out of range, WorkError for a repair without its message, trajectory or task.
+    rows. Cost: one pass over `repairs`, one rendered prompt a pair. Raises
+    WorkError for a repair without its message, trajectory or task.
     """
-    if not 0 <= least_gain < 1 or most_per_step < 1:
-        raise UserError(
-            f"pairs: least_gain = {least_gain}, most_per_step = {most_per_step}: "
-            "give a gain in [0, 1) and at least 1 pair a step"
-        )
     known = trajectories.select("trajectory_id", "task_id").unique("trajectory_id")
-    best = _fates(repairs, least_gain).filter(fate=PAIRED)
+    best = _fates(repairs).filter(fate=PAIRED)
     best = best.join(known, on="trajectory_id", how="left", maintain_order="left")
     _check(best.join(tasks, on="task_id", how="anti"), "task")
     logs = _logs(messages, best)
@@ -72,22 +70,35 @@ def pairs(
     rank = pl.int_range(pl.len()).over("rejected_trajectory_id", "rejected_message_index")  # best selected first
     return (
         pl.DataFrame(made)
-        .filter(rank < most_per_step)
+        .filter(rank < MOST_PER_STEP)
         .sort(pl.col("chosen_k") + pl.col("rejected_k"), descending=True, maintain_order=True)
         .unique("pair_id", keep="first", maintain_order=True)
         .sort(PREFERENCES.sort_by)
     )
 
 
-def fates(repairs: pl.DataFrame, *, least_gain: float = 0.0) -> dict[str, int]:
+def pairs_of_shard(repairs: Sequence[Mapping[str, Any]], logs: Sequence[Log], tasks: pa.Table, shard: str) -> pa.Table:
+    """The rows of `preferences` of a shard: every pair that its confirmed repairs make. Who uses them cleans and
+    splits them."""
+    if not repairs:
+        return PREFERENCES.from_rows([])
+    messages = TABLES["messages"].from_rows([dict(row) for log in logs for row in log.messages])
+    trajectories = pl.DataFrame([{"trajectory_id": log.trajectory_id, "task_id": log.task.task_id} for log in logs])
+    rows = TABLES["repairs"].from_rows([dict(row) for row in repairs])
+    made = pairs(frame(rows), frame(messages), trajectories, frame(tasks))
+    names = [f"x{digest([pair, shard])}" for pair in made["pair_id"]]  # the same pair may come from elsewhere too
+    return made.with_columns(pair_id=pl.Series(names, dtype=pl.String)).to_arrow()
+
+
+def fates(repairs: pl.DataFrame) -> dict[str, int]:
     """How many rows of `repairs` came to what, for the data card; every row counts once, the first that applies.
 
     "control": the random arm; "not_confirmed": not selected, so never continued afresh; "no_baseline": the recorded
     message was not continued; "repeated": another row has the text at that step, and a confirming sample as large;
     "no_gain": not better than the recorded message; "unlikely": better, but on a sample so much smaller that it is
-    more probably worse; "paired": fit for a pair (of those, `pairs` takes the `most_per_step` best selected).
+    more probably worse; "paired": fit for a pair (of those, `pairs` takes the `MOST_PER_STEP` best selected).
     """
-    counted = dict(_fates(repairs, least_gain)["fate"].value_counts().iter_rows())
+    counted = dict(_fates(repairs)["fate"].value_counts().iter_rows())
     return {name: int(counted.get(name, 0)) for name in FATES}
 
 
@@ -113,7 +124,7 @@ def probability(k: int, successes: int, other_k: int, other_successes: int) -> f
     return ways / math.comb(k + other_k + 2, drawn)
 
 
-def _fates(repairs: pl.DataFrame, least_gain: float) -> pl.DataFrame:
+def _fates(repairs: pl.DataFrame) -> pl.DataFrame:
     """`repairs` with `fate`, `margin` and `weight`, sorted so that within a step the better selected stand first."""
     k, successes, base_k, base = map(pl.col, _COUNTS)
     fate = (
@@ -145,7 +156,7 @@ def _fates(repairs: pl.DataFrame, least_gain: float) -> pl.DataFrame:
             .then("fate")
             .when(~pl.col("first"))
             .then(pl.lit("repeated"))
-            .when(~(pl.col("margin") > least_gain))
+            .when(~(pl.col("margin") > 0))
             .then(pl.lit("no_gain"))
             .when(pl.col("weight") <= 0)
             .then(pl.lit("unlikely"))

@@ -10,8 +10,10 @@ from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.paths import change_paths
 from apportion.pipeline.core.registry import FAMILIES
+from apportion.pipeline.runs.store import Store
 
 PLAYED = frozenset(FAMILIES) - {"advantages", "importers"}
 """Families whose methods run where a team's runs are sampled, continued and judged."""
@@ -59,3 +61,17 @@ def refuse_foreign_code(config: Config, named: Config, manifest: Path, families:
             f"{manifest}: this manifest names code to run, which is not run on its word: {code}; if you know the code, "
             f"name it in this call too ({sets}, or --config FILE), or say --trust"
         )
+
+
+def rules_kept(manifest: Mapping[str, Any] | None, name: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The rules of games that a value function of the user's own played in this run; None where it never did."""
+    kept = (manifest or {}).get("values")
+    found = kept.get(digest([name, options])) if isinstance(kept, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def keep_rules(store: Store, run: str, name: str, options: Mapping[str, Any], rules: Mapping[str, Any]) -> None:
+    """Keep them in the manifest: whoever only reads the credit imports no code."""
+    manifest = store.manifest(run) or {}
+    kept = {**manifest.get("values", {}), digest([name, options]): {**rules}}
+    store.write_manifest(run, {**manifest, "values": kept})

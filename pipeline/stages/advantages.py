@@ -18,9 +18,12 @@ from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.registry import Method, family
 from apportion.pipeline.datasets.hygiene import with_split
 from apportion.pipeline.datasets.train_rows import train_rows
+from apportion.pipeline.games.rejects import COLUMNS, unplayable
+from apportion.pipeline.localizers.base import label
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
+from apportion.pipeline.stages.credit import Credit
 
 
 @dataclass(frozen=True)
@@ -62,8 +65,10 @@ def make(config: Config, run: str) -> Made:
     if not sources:
         raise UserError(f"run {run!r} has no sampled rollouts to train on; logs that were imported carry no tokens")
     chosen, changed = chosen_method(config)
-    # The plan of the credits asks for the model, which may be gone by now: only where credits are needed.
-    credited = {shard.source: shard.name for shard in annotate.plan(config, run).shards} if chosen.needs else {}
+    # The plan of the credits asks for the model, which may be gone by now: only where credits are needed. It is dry
+    # since the credit is only read: a manifest alone must start no code.
+    shards = Credit(Run(config, run), dry=True).shards if chosen.needs else ()
+    credited = {shard.source: shard.name for shard in shards}
     tasks = frame(store.read("tasks", run))
     made = Made(chosen.name, {}, {}, 0, {})
     flat, refused = 0, Counter[str]()
@@ -98,8 +103,7 @@ def _inputs(config: Config, store: Store, run: str, source: str, credited: str) 
     """The tables that belong to one shard of trajectories: credits of the configured game, the failures beside them."""
     credits = store.read("credits", run, credited).filter(pc.field("player_kind") == "agent")
     shares = store.read("message_credits", run, credited)
-    aside = store.read("rejects", run, credited, columns=["file"])["file"].to_pylist()
-    failed = f"failures-{config.failures.localizer}-{source}"
+    failed = f"failures-{label(config.failures.localizer)}-{source}"
     return Inputs(
         trajectories=frame(store.read("trajectories", run, source).filter(pc.field("outcome").is_valid())),
         messages=frame(store.read("messages", run, source)),
@@ -108,5 +112,5 @@ def _inputs(config: Config, store: Store, run: str, source: str, credited: str) 
         message_credits=frame(shares),
         localizations=frame(store.read("localizations", run, failed)),
         steps=frame(store.read("steps", run, failed)),
-        unplayable=frozenset(place.removeprefix("trajectory ") for place in aside),
+        unplayable=frozenset(unplayable(store.read("rejects", run, credited, columns=COLUMNS))),
     )

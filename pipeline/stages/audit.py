@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import pyarrow as pa
@@ -11,16 +10,19 @@ import pyarrow.compute as pc
 
 from apportion import schemas
 from apportion.pipeline.audit.fidelity import fidelity
-from apportion.pipeline.audit.inputs import masked_credits, masked_games, replayed
+from apportion.pipeline.audit.inputs import TRUTH, masked_credits, masked_games, replayed
 from apportion.pipeline.audit.solver import credit_by_role, games_say, solver
 from apportion.pipeline.core.config import AnnotateConfig, Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
+from apportion.pipeline.runs.run import Kind, Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
-from apportion.pipeline.stages.foresee import foresee
+from apportion.pipeline.stages.credit import Credit, Shard
+from apportion.pipeline.stages.foresee import foresee, notes
+from apportion.pipeline.stages.ready import to_continue
+from apportion.pipeline.stages.stage import Stage
 
 SHARD = "audit"
 AUDIT_VERSION = 2
@@ -37,45 +39,75 @@ _READ = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Replays:
-    """The replays that an audit asks for; without a `plan` none can be made, and `why_not` says why."""
+class Audit(Stage[Shard, int]):
+    """Replay what an audit asks for, then make its figures from the tables.
 
-    plan: annotate.AnnotatePlan | None
-    why_not: str = ""
-
-    @property
-    def rollouts(self) -> int:
-        """Rollouts that are still to be sampled."""
-        return foresee(self.plan, None).total["samples"] if self.plan else 0
-
-
-def plan(config: Config, run: str, *, dry: bool = False) -> Replays:
-    """Replays of the first `audit.trajectories` credited trajectories, taken evenly from the shards of the run.
-
-    `dry` imports no code of the team's own.
-    Raises UserError where nothing is credited yet, or where the configuration is not the one that sampled the run.
+    Replayed are the first `audit.trajectories` credited trajectories, taken evenly from the sampled shards. `why_not`:
+    why nothing is replayed, where nothing is; the figures are made all the same.
     """
-    store, wanted = Store(config.store_root), config.audit.trajectories
-    credited = _credited(store, run)
-    shards = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
-    shards = [name for name in shards if name.startswith("sampled-")]
-    if not shards:
-        return Replays(None, "imported logs cannot be replayed: the rest of the audit is made")
-    if not wanted:
-        return Replays(None, "audit.trajectories = 0: nothing is replayed now")
-    found = [store.read("trajectories", run, name, columns=["trajectory_id", "success"]) for name in shards]
-    won = [table.filter(pc.field("success"))["trajectory_id"].to_pylist() for table in found]
+
+    verb = "audit"
+
+    def __init__(self, run: Run, *, dry: bool = False) -> None:
+        """`dry` imports no code of the team's own.
+
+        Raises UserError where nothing is credited yet, or where the configuration is not the one that sampled the run.
+        """
+        self.run, self.why_not = run, ""
+        self.replays: Credit | None = None
+        self.shards: list[Shard] = []
+        credited, wanted = _credited(run.store, run.id), run.config.audit.trajectories
+        sources = [source.name for source in run.sources(Kind.SAMPLED)]
+        if not sources:
+            self.why_not = "imported logs cannot be replayed: the rest of the audit is made"
+        elif not wanted:
+            self.why_not = "audit.trajectories = 0: nothing is replayed now"
+        else:
+            section = _section(run, sources, credited, wanted)
+            self.replays = Credit(Run(run.config.model_copy(update={"annotate": section}), run.id), dry=dry)
+            self.shards = [shard for shard in self.replays.shards if shard.source in sources]
+            self.replays.shards = self.shards
+
+    def stands(self, shard: Shard) -> bool:
+        """See `Credit.stands`."""
+        return self.replays is not None and self.replays.stands(shard)
+
+    def ready(self) -> None:
+        """Also refuse what keeps recorded runs from being played on."""
+        to_continue(self.run.config, self.run.id, bool(self.pending))
+
+    def work(self, shard: Shard) -> int:
+        """Replay one shard. Returns the number of games."""
+        assert self.replays is not None
+        return self.replays.work(shard)
+
+    def finish(self, results: Sequence[int]) -> None:
+        """Make the figures."""
+        make(self.run.config, self.run.id)
+
+    def foretell(self) -> Iterator[str]:
+        """How much would be replayed, and what not."""
+        seen = foresee(self.replays, None) if self.replays else None
+        if self.replays and self.replays.assumed:
+            yield self.replays.assumed
+        rollouts, shards = seen.total["samples"] if seen else 0, len(self.pending)
+        yield f"run {self.run.id}: would replay {rollouts:,} rollouts in {shards} shards, then make the figures"
+        if seen:
+            yield from notes(seen, self.run.config.model.max_model_len)
+
+
+def _section(run: Run, sources: Sequence[str], credited: set[str], wanted: int) -> AnnotateConfig:
+    """What is to be replayed, as the section that asks for it."""
+    rollouts = [run.read("trajectories", name, ["trajectory_id", "success"]) for name in sources]
+    won = [table.filter(pc.field("success"))["trajectory_id"].to_pylist() for table in rollouts]
     successes_only = credited <= {name for names in won for name in names}
-    asked = won if successes_only else [table["trajectory_id"].to_pylist() for table in found]
-    section = AnnotateConfig(
-        value="replay",
+    asked = won if successes_only else [table["trajectory_id"].to_pylist() for table in rollouts]
+    return AnnotateConfig(
+        value=TRUTH,
         on="successes" if successes_only else "all",
         limit=_limit([[name in credited for name in names] for names in asked], wanted),
-        samples=config.audit.samples,
+        samples=run.config.audit.samples,
     )
-    planned = annotate.plan(config.model_copy(update={"annotate": section}), run, dry=dry)
-    return Replays(replace(planned, shards=tuple(s for s in planned.shards if s.source in shards)))
 
 
 def make(config: Config, run: str) -> pa.Table:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from apportion.pipeline.core.reasons import summed
 from apportion.pipeline.games.game import Game
-from apportion.pipeline.localizers import value_drop
-from apportion.pipeline.play.continuation import logs_of
-from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.blame import FailurePlan, failures_of, wanted_of
-from apportion.pipeline.stages.credit import AnnotatePlan, Shard, ask_all, games_of
+from apportion.pipeline.games.tables import Planned
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.trajectory.log import Log
-from apportion.pipeline.values import likelihood, recount, regenerate, replay
+from apportion.pipeline.values._desk import Desk
+from apportion.pipeline.values._shard import ask_all
+from apportion.pipeline.values.base import ValueFunction
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_PLACE = re.compile(r"^trajectory \S+: ")
+if TYPE_CHECKING:
+    from apportion.pipeline.stages.credit import Credit
 
 
 @dataclass
@@ -38,54 +37,50 @@ class Foreseen:
     """Played trajectories in which no message is marked as the answer."""
 
 
-def foresee(plan: AnnotatePlan, tokenizer: Any) -> Foreseen:
+def foresee(stage: Credit, tokenizer: Any) -> Foreseen:
     """Plan all games of the pending shards. `tokenizer` is used by the values that are read off prompts."""
     seen = Foreseen(Counter(dict.fromkeys(("games", "coalitions", "samples", "prompt_tokens", "distinct_tokens"), 0)))
-    for shard in plan.pending:
-        _leave_out(seen, plan, shard)
-        found = games_of(plan, shard)
-        seen.reasons += [str(reject["reason"]) for reject in found.rejects]
-        if shard.rules.value in (likelihood.NAME, regenerate.NAME):
-            games = _asked(seen, plan, shard, found.planned, tokenizer)
-            logs = {game.trajectory_id: found.logs[game.trajectory_id] for game in games}
-            seen.unanswered += sum(not _answered(log) for log in logs.values())
-        else:
-            games = [one.game for one in found.planned]
-            _count(seen, len(games), sum(len(one.masks) for one in found.planned), shard)
-        if shard.rules.value != replay.NAME:
-            seen.alone += sum(len(game.players) == 1 for game in games)
-        if plan.config.annotate.players == "messages" and shard.rules.value in (replay.NAME, recount.NAME):
+    config = stage.run.config
+    for shard in stage.pending:
+        _leave_out(seen, stage.run, shard.source)
+        found = stage.games_of(shard)
+        seen.reasons += [aside.reason for aside in found.aside]
+        desk = Desk(config, found.logs, dry_tokenizer=tokenizer)
+        games = _asked(seen, shard.value, found.planned, desk)
+        # The answer is looked for in what the answering agent saw; games of branches have one player by their nature.
+        logs = {game.trajectory_id: found.logs[game.trajectory_id] for game in games if game.view}
+        seen.unanswered += sum(not _answered(log) for log in logs.values())
+        seen.alone += sum(len(game.players) == 1 for game in games if game.branch is None)
+        if config.annotate.players == "messages" and "message" not in shard.value.kinds:
             seen.reasons.append(f"games of messages are not played under annotate.value = {shard.rules.value}")
     return seen
 
 
-def _asked(seen: Foreseen, plan: AnnotatePlan, shard: Shard, planned: Any, tokenizer: Any) -> list[Game]:
-    """The games whose prompts can be written; counts them, their tokens and what was cut."""
+def told_of(stage: Credit, seen: Foreseen) -> list[str]:
+    """What a dry run of crediting says."""
+    head = (
+        f"run {stage.run.id}: {len(stage.pending)} of {len(stage.shards)} shards to do, {seen.total['games']:,} games, "
+        f"{seen.total['coalitions']:,} coalitions, {effort(seen.total)}"
+    )
+    return [head, *notes(seen, stage.run.config.model.max_model_len)]
+
+
+def _asked(seen: Foreseen, value: ValueFunction, planned: Sequence[Planned], desk: Desk) -> list[Game]:
+    """The games that can be asked for; counts them, what they cost and what was cut."""
     games: list[Game] = []
-    for fits, asked, refused in ask_all(plan, shard, planned, tokenizer):
-        seen.reasons += [str(reject["reason"]) for reject in refused]
+    for _, asked, refused in ask_all(value, planned, desk):
+        seen.reasons += [one.reason for one in refused]
         seen.cut += [one.cut_share for one in asked if one.cut_share > 0]
-        games += [one.game for one in fits]
-        _count(seen, len(fits), sum(len(one.masks) for one in fits), shard)
-        if shard.rules.value == likelihood.NAME:
-            every, distinct = likelihood.tokens(asked)
-            seen.total["prompt_tokens"] += every
-            seen.total["distinct_tokens"] += distinct
+        games += [one.game for one in asked]
+        seen.total.update({"games": len(asked), "coalitions": sum(len(one.masks) for one in asked)})
+        seen.total.update(value.cost(asked))
     return games
 
 
-def _count(seen: Foreseen, games: int, coalitions: int, shard: Shard) -> None:
-    seen.total["games"] += games
-    seen.total["coalitions"] += coalitions
-    if shard.rules.value != likelihood.NAME:
-        seen.total["samples"] += coalitions * (shard.rules.k or 0)
-
-
-def _leave_out(seen: Foreseen, plan: AnnotatePlan, shard: Shard) -> None:
+def _leave_out(seen: Foreseen, run: Run, source: str) -> None:
     """Count the trajectories of a shard that are not asked for, by what leaves them out."""
-    section = plan.config.annotate
-    table = Store(plan.config.store_root).read("trajectories", plan.run, shard.source, columns=["success"])
-    verdicts = table["success"].to_pylist()
+    section = run.config.annotate
+    verdicts = run.read("trajectories", source, ["success"])["success"].to_pylist()
     if section.on == "successes":
         seen.unasked["failed (annotate.on = successes)"] += verdicts.count(False)
         seen.unasked["without a verdict (annotate.on = successes)"] += verdicts.count(None)
@@ -113,55 +108,6 @@ def notes(seen: Foreseen, window: int) -> list[str]:
     if seen.unanswered:
         lines.append(f"mind: in {seen.unanswered:,} trajectories no message is the answer; it is read after the last")
     return lines
-
-
-def failure_notes(plan: FailurePlan, tokenizer: Any) -> list[str]:
-    """Why trajectories of the pending shards are not looked at as failures, a line each."""
-    reasons: list[str] = []
-    sources = {shard.source for shard in plan.pending}
-    for source in sorted(sources):
-        for log in logs_of(Store(plan.config.store_root), plan.run, source):
-            if log.trajectory["success"] is None:
-                reasons.append("without a verdict: not known to have failed")
-            elif not log.trajectory["success"] and not log.turns:
-                reasons.append("no agent spoke")
-    limit = plan.config.failures.limit
-    for source in sorted(sources):
-        beyond = 0 if limit is None else len(failures_of(plan, source).logs) - limit
-        reasons += [f"beyond failures.limit = {limit}"] * beyond
-    for shard in plan.pending:
-        if shard.kind == value_drop.NAME:
-            logs = wanted_of(plan, shard, failures_of(plan, shard.source))
-            reasons += _unreadable(plan, logs, tokenizer)
-    return [f"not looked at: {count} x {reason}" for reason, count in summed(reasons)]
-
-
-def _unreadable(plan: FailurePlan, logs: Sequence[Log], tokenizer: Any) -> Iterable[str]:
-    cue, window = plan.config.annotate.cue, plan.config.model.max_model_len
-    for log in logs:
-        try:
-            value_drop.requests(log, tokenizer, cue, window)
-        except ValueError as error:
-            yield str(error)
-
-
-def summed(reasons: Iterable[str]) -> list[tuple[str, int]]:
-    """Reasons with their counts, the most frequent first; those that differ in numbers only are one, with the range."""
-    numbers: dict[str, list[list[str]]] = defaultdict(list)
-    for reason in reasons:
-        told = _PLACE.sub("", reason)
-        numbers[_NUMBER.sub("{}", told.replace("{", "(").replace("}", ")"))].append(_NUMBER.findall(told))
-    made = [(_ranged(text, found), len(found)) for text, found in numbers.items()]
-    return sorted(made, key=lambda one: (-one[1], one[0]))
-
-
-def _ranged(text: str, found: Sequence[Sequence[str]]) -> str:
-    """`text` with the numbers of its reasons at their places, as `a` or `a to b`."""
-    ranges = []
-    for column in zip(*found, strict=True):
-        low, high = min(column, key=float), max(column, key=float)
-        ranges.append(low if low == high else f"{low} to {high}")
-    return text.format(*ranges)
 
 
 def _share(share: float) -> str:

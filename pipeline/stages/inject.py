@@ -6,21 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.engines.policy import policy_of
 from apportion.pipeline.faults.faults import Fault, faults, pool
 from apportion.pipeline.play.branch import branch
-from apportion.pipeline.play.continuation import Bench, check_conditions, logs_of
+from apportion.pipeline.play.continuation import Bench, check_conditions
 from apportion.pipeline.play.play import message_rows
-from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.common import ALGORITHM_VERSION, writer
+from apportion.pipeline.runs.run import Kind, Run
+from apportion.pipeline.stages.common import ALGORITHM_VERSION
+from apportion.pipeline.stages.ready import to_continue
+from apportion.pipeline.stages.stage import NOTHING, Stage
 from apportion.pipeline.trajectory.log import Log
-
-TABLES = ("messages", "trajectories")
-PREFIX = "inject-"
-"""No stage takes these shards for rollouts of the team's own: see `SPOKEN` of the annotate stage."""
 
 
 @dataclass(frozen=True)
@@ -32,23 +28,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        return f"{PREFIX}{self.source}"
-
-
-@dataclass(frozen=True)
-class InjectPlan:
-    """What `inject` would do."""
-
-    config: Config
-    run: str
-    policy_id: str
-    shards: tuple[Shard, ...]
-
-    @property
-    def pending(self) -> tuple[Shard, ...]:
-        """The shards that do not stand yet."""
-        store = Store(self.config.store_root)
-        return tuple(s for s in self.shards if not store.shard_stands(self.run, s.name, s.fingerprint, TABLES))
+        return f"inject-{self.source}"
 
 
 @dataclass(frozen=True)
@@ -64,72 +44,88 @@ class Injected:
         return Injected(self.failed + other.failed, self.recovered + other.recovered, self.undecided + other.undecided)
 
 
-def plan(config: Config, run: str) -> InjectPlan:
-    """Find the run's sampled shards; refuse imported logs and other conditions than the run's own."""
-    store = Store(config.store_root)
-    names = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
-    names = [name for name in names if name.startswith("sampled-")]
-    if not names:
-        raise UserError(
-            f"run {run!r} has no sampled rollouts, and only those can be continued: sample one (apportion sample)"
+class Inject(Stage[Shard, Injected]):
+    """Plant an error of a known kind at a known step of successes, and play each run on to its end.
+
+    A run holds one set of faults: another choice of kinds or numbers takes the place of the one before.
+    """
+
+    verb = "inject"
+    writes = ("messages", "trajectories")
+
+    def __init__(self, run: Run) -> None:
+        """Find the run's sampled shards; refuse imported logs and other conditions than the run's own."""
+        self.run, config = run, run.config
+        sources = run.sources(Kind.SAMPLED)
+        if not sources:
+            raise UserError(
+                f"run {run.id!r} has no sampled rollouts, and only those can be continued: sample one (apportion "
+                "sample)"
+            )
+        check_conditions(config, run.id, "a continuation", "--run to a run that it sampled")
+        spec = [ALGORITHM_VERSION, config.inject.model_dump(mode="json"), config.sampling()]
+        self.shards = [Shard(source.name, digest([spec, source.fingerprint])) for source in sources]
+
+    def ready(self) -> None:
+        """Also refuse what keeps recorded runs from being played on."""
+        to_continue(self.run.config, self.run.id, bool(self.pending))
+
+    def planned(self, shard: Shard) -> Iterator[tuple[Log, Fault]]:
+        """The faults of a shard, success by success. Replacements come from the words of all its trajectories."""
+        config, logs = self.run.config, list(self.run.logs(shard.source))
+        names = pool(logs)
+        for log in logs:
+            if log.trajectory["success"]:
+                for fault in faults(log, names, config.inject.kinds, config.inject.each, config.run.seed):
+                    yield log, fault
+
+    def work(self, shard: Shard) -> Injected:
+        """Plant the faults of one shard, continue all runs together and commit them, trajectories last."""
+        planned, config = list(self.planned(shard)), self.run.config
+        rollouts = [
+            branch(log, fault.step, f"fault {fault.kind}", n, config.run.seed, text=fault.text, origin="injected")
+            for n, (log, fault) in enumerate(planned)
+        ]
+        bench = Bench.open(config) if rollouts else None
+        verdicts = [success for _, success in bench.judge("planted faults", rollouts)] if bench else []
+        played = bench.played if bench else []
+        write = self.run.writer(shard.name, shard.fingerprint)
+        write("messages", [row for one, _ in played for row in message_rows(one, config.sample)])
+        labels = [
+            {"fault_kind": fault.kind, "fault_step": fault.step, "fault_agent": fault.agent} for _, fault in planned
+        ]
+        write(
+            "trajectories",
+            [
+                {**row, "rollout_index": 0, "batch_index": None, **label}
+                for (_, row), label in zip(played, labels, strict=True)
+            ],
         )
-    policy_id, _ = policy_of(config)
-    check_conditions(config, run, policy_id, "a continuation", "--run to a run that it sampled")
-    spec = [ALGORITHM_VERSION, config.inject.model_dump(mode="json"), config.sampling()]
-    shards = [Shard(name, digest([spec, store.shard_fingerprint("trajectories", run, name)])) for name in names]
-    return InjectPlan(config, run, policy_id, tuple(shards))
+        return Injected(verdicts.count(False), verdicts.count(True), verdicts.count(None))
 
+    def unplanted(self) -> tuple[int, dict[str, int]]:
+        """How many faults the pending shards would get, and how many of their trajectories get none, by reason."""
+        count, why = 0, Counter[str]()
+        for shard in self.pending:
+            logs = list(self.run.logs(shard.source))
+            found = Counter(log.trajectory_id for log, _ in self.planned(shard))
+            count += found.total()
+            verdicts = [log.trajectory["success"] for log in logs]
+            why["failed: errors are planted in successes"] += verdicts.count(False)
+            why["without a verdict: errors are planted in successes"] += verdicts.count(None)
+            barren = [log for log in logs if log.trajectory["success"] and log.trajectory_id not in found]
+            kinds = ", ".join(self.run.config.inject.kinds)
+            why[f"no message that an error of kind {kinds} fits into"] += len(barren)
+        return count, {reason: number for reason, number in why.items() if number}
 
-def planned(plan: InjectPlan, shard: Shard) -> Iterator[tuple[Log, Fault]]:
-    """The faults of a shard, success by success. Replacements come from the words of all its trajectories."""
-    logs = list(logs_of(Store(plan.config.store_root), plan.run, shard.source))
-    names, section = pool(logs), plan.config.inject
-    for log in logs:
-        if log.trajectory["success"]:
-            for fault in faults(log, names, section.kinds, section.each, plan.config.run.seed):
-                yield log, fault
-
-
-def unplanted(plan: InjectPlan) -> tuple[int, dict[str, int]]:
-    """How many faults the pending shards would get, and how many of their trajectories get none, by reason."""
-    count, why = 0, Counter[str]()
-    for shard in plan.pending:
-        logs = list(logs_of(Store(plan.config.store_root), plan.run, shard.source))
-        found = Counter(log.trajectory_id for log, _ in planned(plan, shard))
-        count += found.total()
-        verdicts = [log.trajectory["success"] for log in logs]
-        why["failed: errors are planted in successes"] += verdicts.count(False)
-        why["without a verdict: errors are planted in successes"] += verdicts.count(None)
-        barren = [log for log in logs if log.trajectory["success"] and log.trajectory_id not in found]
-        why[f"no message that an error of kind {', '.join(plan.config.inject.kinds)} fits into"] += len(barren)
-    return count, {reason: number for reason, number in why.items() if number}
-
-
-def run_shard(plan: InjectPlan, shard: Shard) -> Injected:
-    """Plant the faults of one shard, continue all runs together and commit them, trajectories last."""
-    found = list(planned(plan, shard))
-    seed = plan.config.run.seed
-    asked = [
-        branch(log, fault.step, f"fault {fault.kind}", number, seed, text=fault.text, origin="injected")
-        for number, (log, fault) in enumerate(found)
-    ]
-    bench = Bench.open(plan.config) if asked else None
-    verdicts = [success for _, success in bench.judge("planted faults", asked)] if bench else []
-    played = bench.played if bench else []
-    write = writer(Store(plan.config.store_root), plan.run, shard.name, shard.fingerprint)
-    write("messages", [row for one, _ in played for row in message_rows(one, plan.config.sample, plan.policy_id)])
-    write(
-        "trajectories",
-        [
-            {
-                **row,
-                "rollout_index": 0,
-                "batch_index": None,
-                "fault_kind": fault.kind,
-                "fault_step": fault.step,
-                "fault_agent": fault.agent,
-            }
-            for (_, row), (_, fault) in zip(played, found, strict=True)
-        ],
-    )
-    return Injected(verdicts.count(False), verdicts.count(True), verdicts.count(None))
+    def foretell(self) -> Iterator[str]:
+        """The faults of the pending shards, and why there are no more."""
+        count, why = self.unplanted()
+        yield (
+            f"run {self.run.id}: {len(self.pending)} of {len(self.shards)} shards to do, {count:,} faults to plant, "
+            "each continued from its step to the end"
+        )
+        for reason, number in why.items():
+            yield f"no fault: {number} x {reason}"
+        if not self.pending:
+            yield NOTHING

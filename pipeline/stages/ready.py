@@ -10,44 +10,24 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import family
 from apportion.pipeline.engines.checkpoints import PROVENANCE
 from apportion.pipeline.engines.policy import policies_of, tokenizers_of
-from apportion.pipeline.localizers import value_drop
 from apportion.pipeline.play.team import load_team
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.blame import FailurePlan
-from apportion.pipeline.stages.credit import AnnotatePlan
 from apportion.pipeline.stages.loop import Round
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.stages.train import TrainPlan
-from apportion.pipeline.values import likelihood, recount, regenerate, replay
 from apportion.pipeline.verifiers import get_verifier
-
-
-def to_annotate(config: Config, run: str, credit: AnnotatePlan, blame: FailurePlan | None) -> None:
-    """Raise UserError where the pending shards need a model, a team or a verifier that is not to be had."""
-    Store(config.store_root).refuse_held(run)
-    values = {shard.rules.value for shard in credit.pending}
-    kinds = {shard.kind for shard in blame.pending} if blame else set()
-    continued = replay.NAME in values or (blame is not None and any(not shard.imported for shard in blame.pending))
-    if continued and config.team.agents:
-        _team(config)
-    if continued or values & {recount.NAME, regenerate.NAME}:
-        _verifier(config)
-    if continued:
-        tokenizers_of(policies_of(config).by_name)
-    elif values & {likelihood.NAME, regenerate.NAME} or value_drop.NAME in kinds:
-        policies_of(config).team.tokenizer()
 
 
 def to_continue(config: Config, run: str, pending: bool) -> None:
     """Raise UserError where recorded runs could not be played on."""
     Store(config.store_root).refuse_held(run)
     if pending:
-        _team(config)
-        _verifier(config)
+        check_team(config)
+        check_verifier(config)
         tokenizers_of(policies_of(config).by_name)
 
 
-def _team(config: Config) -> None:
+def check_team(config: Config) -> None:
     """Raise UserError where the team cannot be made. A dry run imports no code of the user's own: there the documents
     of the project's own tools are looked at alone.
     """
@@ -62,7 +42,7 @@ def _team(config: Config) -> None:
     load_team(team.model_copy(update={"topology": "solo", "agents": alone, "solo": None, "tools": ours}))
 
 
-def _verifier(config: Config) -> None:
+def check_verifier(config: Config) -> None:
     """Raise UserError where there is no such verifier; one of the user's own is not imported by a dry run."""
     if not (is_dry() and family("verifiers").is_own(config.tasks.verifier)):
         get_verifier(config.tasks.verifier, **config.tasks.verifier_options)

@@ -117,7 +117,7 @@ class Sample(Stage[Shard, list[Played]]):
             {
                 "kind": "sample", "spec": self.spec, "rules": self.rules,
                 "shards": [shard.name for shard in self.shards], "config": config.to_store(),
-                "topology": {"path": config.team.topology, **asdict(nature_of(self.team.topology))},
+                "topology": {"path": config.sampling()["team"]["topology"], **asdict(nature_of(self.team.topology))},
             }
         )  # fmt: skip
         super().begin()

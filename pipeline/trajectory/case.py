@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.trajectory.log import Log
+
+_LABELS = ("labels", "fault_kind", "fault_step", "fault_agent")
+"""Columns of a trajectory that tell which step went wrong."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Case:
     """One run, mostly a failed one. `source` names the kind of log, such as "hand_crafted"; `answer` is what was said.
 
     `sound` means that an annotator found no step wrong; `label` is then None. Neither: nobody has looked.
-    `asker` is who put the question to the team, by the name that the log gives.
+    `asker` is who put the question to the team, by the name that the log gives. `log` is the record that the case was
+    read from, for whoever needs more than the text: it tells neither labels nor a hidden reference.
     """
 
     case_id: str
@@ -47,6 +51,17 @@ class Case:
     label: Label | None = None
     sound: bool = False
     asker: str | None = None
+    log: Log | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def places(self) -> list[int]:
+        """Message indices of the steps in `log`; empty without one."""
+        return step_places(self.log) if self.log else []
+
+    def without_reference(self) -> Case:
+        """The case as somebody sees it who does not know the right answer."""
+        log = self.log and replace(self.log, task=replace(self.log.task, references=()))
+        return replace(self, reference=None, log=log)
 
     @property
     def question_id(self) -> str:
@@ -71,7 +86,7 @@ def case_of(log: Log) -> Case:
     decisive error (`mistake_step`), or the first wrong step (`first_wrong`; null makes the case `sound`).
     """
     labels: Mapping[str, Any] = json.loads(log.trajectory.get("labels") or "{}")
-    steps = tuple(_step(row) for row in log.messages if row["kind"] not in ("system", "task"))
+    steps = tuple(_step(log.messages[place]) for place in step_places(log))
     label = None
     if "mistake_step" in labels:
         label = Label(int(labels["mistake_step"]), str(labels["mistake_agent"]))
@@ -89,10 +104,32 @@ def case_of(log: Log) -> Case:
         label=label,
         sound="first_wrong" in labels and labels["first_wrong"] is None,
         asker=next((str(row["agent"]) for row in log.messages if row["kind"] == "task"), None),
+        log=replace(log, trajectory={name: value for name, value in log.trajectory.items() if name not in _LABELS}),
     )
+
+
+def step_places(log: Log) -> list[int]:
+    """Message indices of what is a step: every message but the system prompts and the task."""
+    return [i for i, row in enumerate(log.messages) if row["kind"] not in ("system", "task")]
 
 
 def _step(row: Mapping[str, Any]) -> Step:
     source = row.get("source_index")
     index = row["message_index"] if source is None else source
     return Step(int(index), str(row["agent"]), str(row["role"]), row.get("recipient"), str(row["text"] or ""))
+
+
+def labelled_place(case: Case) -> int | None:
+    """Place of the labelled step among the steps, None where the log has no such step."""
+    if case.label is None:
+        return None
+    return next((i for i, step in enumerate(case.steps) if step.index == case.label.step), None)
+
+
+def option_of(case: Case) -> int:
+    """The right one among the steps of a solution and, as the last option, that none is wrong."""
+    if case.sound:
+        return len(case.steps)
+    if case.label is None:
+        raise ValueError(f"case {case.case_id} has no label")
+    return [step.index for step in case.steps].index(case.label.step)

@@ -11,31 +11,51 @@ Cost: prefill only, one prompt a coalition, of which every distinct prefix is co
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from apportion.pipeline.credit.choose import within_tokens
 from apportion.pipeline.engines.base import Engine, ScoreRequest
 from apportion.pipeline.engines.plan import distinct_tokens
 from apportion.pipeline.games.game import Game
-from apportion.pipeline.games.prompts import kept_string, prompts
+from apportion.pipeline.games.prompts import layout, prompts
+from apportion.pipeline.games.tables import Planned
 from apportion.pipeline.trajectory.render import text_ids
+from apportion.pipeline.values._desk import Desk
+from apportion.pipeline.values.base import Asked, Masked, Need, Row, by_game, value_row
 
-NAME = "likelihood"
 
+class Likelihood(Masked):
+    """The probability of the reference answer after the coalition's messages: see above."""
 
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """The scoring requests of one game: request i belongs to the coalition masks[i]."""
+    name: ClassVar[str] = "likelihood"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.SCORER})
 
-    game: Game
-    masks: NDArray[np.int64]
-    requests: tuple[ScoreRequest, ...]
-    cut_share: float
-    """Share of the view's tokens that did not fit in the context window."""
+    def affordable(self, planned: Planned, desk: Desk) -> Planned:
+        """As many coalitions as `annotate.token_budget` pays for."""
+        section, game = desk.config.annotate, planned.game
+        if not section.token_budget:
+            return planned
+        estimator = within_tokens(
+            section.token_budget, layout(game, desk.tokenizer), section.estimator, len(game.players), section.budget,
+            game.unions, desk.config.run.seed,
+        )  # fmt: skip
+        return Planned(game, estimator)
+
+    def ask(self, game: Game, masks: NDArray[np.int64], desk: Desk) -> Asked:
+        """See `ask`."""
+        return ask(game, masks, desk.tokenizer)
+
+    def cost(self, asked: Sequence[Asked]) -> Mapping[str, int]:
+        """Prompt tokens."""
+        return dict(zip(("prompt_tokens", "distinct_tokens"), tokens(asked), strict=True))
+
+    def values(self, asked: Sequence[Asked], desk: Desk) -> Iterator[list[Row] | str]:
+        """See `evaluate`."""
+        return by_game(asked, evaluate(asked, desk.engine, desk.done))
 
 
 def ask(game: Game, masks: NDArray[np.int64], tokenizer: Any) -> Asked:
@@ -65,16 +85,15 @@ def evaluate(
             score = next(scores)
             total = math.fsum(score.logprobs)
             rows.append(
-                {
-                    "game_id": one.game.game_id,
-                    "trajectory_id": one.game.trajectory_id,
-                    "kept": kept_string(int(mask), len(one.game.players)),
-                    "value": math.exp(total / len(score.logprobs)),
-                    "sum_log_p": total,
-                    "target_tokens": len(score.logprobs),
-                    "prompt_tokens": score.prompt_tokens,
-                    "cached_tokens": score.cached_tokens,
-                    "truncated": one.cut_share > 0,
-                }
+                value_row(
+                    one.game,
+                    int(mask),
+                    min(1.0, math.exp(total / len(score.logprobs))),
+                    sum_log_p=total,
+                    target_tokens=len(score.logprobs),
+                    prompt_tokens=score.prompt_tokens,
+                    cached_tokens=score.cached_tokens,
+                    truncated=one.cut_share > 0,
+                )
             )
     return rows

@@ -13,20 +13,44 @@ Cost: none. Exact, without a model.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from apportion.pipeline.core.config import Config
+from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.games.game import Game, Rules, game_id
-from apportion.pipeline.games.prompts import kept_string
 from apportion.pipeline.teams.solo import ANSWER
 from apportion.pipeline.teams.voting import vote
 from apportion.pipeline.trajectory.log import Log
-from apportion.pipeline.verifiers.base import Verifier
+from apportion.pipeline.values._desk import Desk
+from apportion.pipeline.values.base import Asked, Need, Row, Terms, ValueFunction, roles_of, value_row, verdict_of
+from apportion.pipeline.verifiers.base import Judge
 
-NAME = "recount"
+
+class Recount(ValueFunction):
+    """The reward of the vote among the coalition's voters: see above."""
+
+    name: ClassVar[str] = "recount"
+    needs: ClassVar[frozenset[Need]] = frozenset({Need.VERIFIER})
+
+    def rules(self, terms: Terms) -> Rules:
+        """Of a vote, in which everybody's answer is a move. Raises UserError where the team takes none."""
+        if terms.value != self.name:
+            team = f"a {terms.topology} team takes" if terms.topology else "imported logs hold"
+            raise UserError(f"annotate.value = {self.name!r}: {team} no vote; leave it at auto")
+        return Rules(self.label, scorer="", answerer="player")
+
+    def games(self, log: Log, rules: Rules, kind: str, config: Config) -> list[Game]:
+        """One, of everybody who spoke."""
+        return [game(log, rules, verdict_of(config), roles_of(config))]
+
+    def values(self, asked: Sequence[Asked], desk: Desk) -> Iterator[list[Row] | str]:
+        """See `evaluate`."""
+        for one in asked:
+            yield evaluate(one.game, one.masks, desk.logs[one.game.trajectory_id], desk.verifier)
 
 
 def game(log: Log, rules: Rules, target: str, roles: Mapping[str, str] | None = None) -> Game:
@@ -46,19 +70,12 @@ def game(log: Log, rules: Rules, target: str, roles: Mapping[str, str] | None = 
     )
 
 
-def evaluate(game: Game, masks: NDArray[np.int64], log: Log, verifier: Verifier) -> list[dict[str, Any]]:
+def evaluate(game: Game, masks: NDArray[np.int64], log: Log, verifier: Judge) -> list[dict[str, Any]]:
     """The rows of `coalitions` of one game. Whatever the verifier raises comes through."""
     votes = votes_of(log.messages, game.players)
     rewards = rewards_of(log.messages, game.players, verifier, log.task.references)
-    return [
-        {
-            "game_id": game.game_id,
-            "trajectory_id": game.trajectory_id,
-            "kept": kept_string(int(mask), len(game.players)),
-            "value": float(value),
-        }
-        for mask, value in zip(masks, values(votes, rewards, masks), strict=True)
-    ]
+    worth = values(votes, rewards, masks)
+    return [value_row(game, int(mask), float(value)) for mask, value in zip(masks, worth, strict=True)]
 
 
 def votes_of(messages: Sequence[Mapping[str, Any]], players: Sequence[str]) -> list[str | None]:
@@ -71,7 +88,7 @@ def votes_of(messages: Sequence[Mapping[str, Any]], players: Sequence[str]) -> l
 
 
 def rewards_of(
-    messages: Sequence[Mapping[str, Any]], players: Sequence[str], verifier: Verifier, references: Sequence[str]
+    messages: Sequence[Mapping[str, Any]], players: Sequence[str], verifier: Judge, references: Sequence[str]
 ) -> dict[str, float]:
     """Vote -> its reward in [0, 1]. Judged is the wording of the first message that gave it, as in the team's answer.
 

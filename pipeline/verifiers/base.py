@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from apportion.pipeline.core.registry import Method
 
@@ -21,6 +21,12 @@ class Verdict:
         """Refuse an outcome outside [0, 1] (NaN included): credit estimators rely on the range."""
         if not 0.0 <= self.outcome <= 1.0:
             raise ValueError(f"outcome {self.outcome} is outside [0, 1]")
+
+
+class Judge(Protocol):
+    """Whatever judges answers: a verifier, or a guard around one."""
+
+    def verify(self, answer: str, references: Sequence[str]) -> Verdict: ...
 
 
 class Verifier(Method, ABC):

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from apportion import schemas
-from apportion.pipeline.credit.base import solve
+from apportion.pipeline.credit.solve import solve
 
 
 class Made:

@@ -105,9 +105,9 @@ def test_variance_is_what_resampled_values_show(seed):
     rng = np.random.default_rng(seed)
     stderr = rng.uniform(0.01, 0.2, 8)
     credit = exact.shapley(0.5 + rng.normal(size=(20_000, 8)) * stderr)
-    assert credit.var(axis=0) == pytest.approx(exact.shapley_variance(stderr[None] ** 2)[0], rel=0.08)
+    assert credit.var(axis=0) == pytest.approx(stderr**2 @ exact.weights(3) ** 2, rel=0.08)
 
 
 def test_variance_by_hand():
     """Two players, Var v = 1 each: four values weighted by 1/2 each."""
-    assert exact.shapley_variance(np.ones((1, 4))).tolist() == [[1.0, 1.0]]
+    assert (np.ones(4) @ exact.weights(2) ** 2).tolist() == [1.0, 1.0]

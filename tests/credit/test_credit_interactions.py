@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from apportion.pipeline.credit import base, interactions
+from apportion.pipeline.credit import interactions, solve
 
 OR = [0.0, 1.0, 1.0, 1.0]
 AND = [0.0, 0.0, 0.0, 1.0]
@@ -49,7 +49,7 @@ def test_table():
     table = pl.DataFrame(
         {
             "game_id": ["g"] * 8 + ["h"] * 2,
-            "kept": [base.kept_of(s, 3) for s in range(8)] + ["0", "1"],
+            "kept": [solve.kept_of(s, 3) for s in range(8)] + ["0", "1"],
             "value": [*values, 0.0, 1.0],
             "stderr": pl.Series([None] * 10, dtype=pl.Float64),
         }

@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from estimates import estimated
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ def test_all_orders_give_the_exact_value():
     half = [order for order in permutations(range(4)) if order < order[::-1]]
     plan = permutation.plan_orders([each for order in half for each in (order, order[::-1])])
     assert len(plan.orders) == 24
-    estimate = permutation.estimate(values[:, plan.masks], plan)
+    estimate = estimated(values[:, plan.masks], plan)
     assert estimate.credit == pytest.approx(exact.shapley(values), abs=1e-12)
 
 
@@ -38,7 +39,7 @@ def test_plan_values_each_coalition_once(n, pairs, seed):
 def test_conserved_at_any_budget(n, pairs, seed):
     plan = permutation.plan(n, pairs, seed)
     values = np.random.default_rng(seed).random((3, plan.budget))
-    credit = permutation.estimate(values, plan).credit
+    credit = estimated(values, plan).credit
     full, empty = values[:, 0], values[:, plan.masks.tolist().index(0)]
     assert credit.sum(axis=1) == pytest.approx(full - empty, abs=1e-12)
 
@@ -51,7 +52,7 @@ def test_additive_and_nothing_for_no_effect(n, pairs, seed, data):
     idle = first[:, np.arange(1 << n) & ~(1 << player)]
 
     def credit(values: np.ndarray) -> np.ndarray:
-        return permutation.estimate(values[:, plan.masks], plan).credit
+        return estimated(values[:, plan.masks], plan).credit
 
     assert credit(idle)[:, player] == pytest.approx(0, abs=1e-12)
     assert credit(first + 2 * second) == pytest.approx(credit(first) + 2 * credit(second), abs=1e-12)
@@ -62,7 +63,7 @@ def test_the_mean_over_plans_is_the_exact_value():
     seen = []
     for seed in range(600):
         plan = permutation.plan(5, 1, seed)
-        seen.append(permutation.estimate(values[:, plan.masks], plan).credit)
+        seen.append(estimated(values[:, plan.masks], plan).credit)
     error = np.std(seen, axis=0, ddof=1) / np.sqrt(len(seen))
     assert (np.abs(np.mean(seen, axis=0) - exact.shapley(values)) < 4 * error).all()
 
@@ -86,12 +87,12 @@ def test_standard_error_is_that_of_the_pair_means():
     values = np.random.default_rng(1).random((2, 64))
     pair_means = np.stack(
         [
-            permutation.estimate(values[:, p.masks], p).credit
+            estimated(values[:, p.masks], p).credit
             for p in (permutation.plan_orders(plan.orders[2 * k : 2 * k + 2]) for k in range(20))
         ]
     )
     expected = pair_means.std(axis=0, ddof=1) / np.sqrt(20)
-    assert permutation.estimate(values[:, plan.masks], plan).stderr == pytest.approx(expected)
+    assert estimated(values[:, plan.masks], plan).stderr == pytest.approx(expected)
 
 
 def test_the_interval_covers_the_exact_value():
@@ -100,7 +101,7 @@ def test_the_interval_covers_the_exact_value():
     hits = []
     for seed in range(10):
         plan = permutation.plan(6, 24, seed)
-        estimate = permutation.estimate(values[:, plan.masks], plan)
+        estimate = estimated(values[:, plan.masks], plan)
         hits.append((estimate.ci_low <= truth) & (truth <= estimate.ci_high))
     assert 0.93 < np.mean(hits) < 0.97
 
@@ -108,10 +109,10 @@ def test_the_interval_covers_the_exact_value():
 def test_no_interval_from_few_pairs():
     few, one = permutation.plan(5, 15, 0), permutation.plan(5, 1, 0)
     values = np.random.default_rng(2).random((1, 32))
-    estimate = permutation.estimate(values[:, few.masks], few)
+    estimate = estimated(values[:, few.masks], few)
     assert np.isfinite(estimate.stderr).all()
     assert np.isnan(estimate.ci_low).all()
-    assert np.isnan(permutation.estimate(values[:, one.masks], one).stderr).all()
+    assert np.isnan(estimated(values[:, one.masks], one).stderr).all()
 
 
 @pytest.mark.parametrize(("degrees", "table"), [(15, 2.131450), (30, 2.042272), (100, 1.983972)])
@@ -122,7 +123,7 @@ def test_student_t_against_the_printed_table(degrees, table):
 def test_two_players_are_exact():
     plan = permutation.plan(2, 16, 0)
     values = np.array([[0.1, 0.5, 0.2, 0.9]])
-    estimate = permutation.estimate(values[:, plan.masks], plan)
+    estimate = estimated(values[:, plan.masks], plan)
     assert estimate.credit == pytest.approx(exact.shapley(values))
     assert estimate.stderr == pytest.approx(0, abs=1e-12)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from estimates import estimated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,7 +88,7 @@ def test_the_choice_beats_chance():
     values = games(7, 5, 300)
     truth = exact.shapley(values)
     sampled = permutation.plan_within(7, 40, 0)
-    by_orders = permutation.estimate(values[:, sampled.masks], sampled).credit
+    by_orders = estimated(values[:, sampled.masks], sampled).credit
     error = np.square(credit(Quadrature(40), values) - truth).mean()
     assert error < 0.5 * np.square(by_orders - truth).mean()
 

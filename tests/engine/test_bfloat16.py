@@ -27,9 +27,8 @@ ROUNDING = 0.15
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
     """Three questions, two rollouts each; every rollout credited, no failure looked at."""
-    from roads import sample
+    from roads import annotate, sample
 
-    from apportion.flows.annotate import annotate
     from apportion.flows.common import light
 
     folder = tmp_path_factory.mktemp("bfloat16")

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from roads import ROOT, sample, small_overrides
+from roads import ROOT, annotate, sample, small_overrides
 
-from apportion.flows.annotate import annotate
 from apportion.flows.common import light
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.runs.store import Store

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from apportion.flows.annotate import annotate
 from roads import embedded_model, sample, small_config
 
-from apportion.flows.annotate import annotate
 from apportion.flows.common import light
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.engines.policy import policies_of, voices_of

@@ -16,7 +16,6 @@ from apportion.pipeline.engines.reference import ReferenceEngine
 from apportion.pipeline.engines.running import engine_for
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.credit import games_of, plan
 from apportion.pipeline.trajectory.render import NEUTRAL
 from apportion.pipeline.values.likelihood import ask
 
@@ -142,25 +141,26 @@ def test_running_again_does_nothing(road: Road):
     from apportion.pipeline.stages.sample import Sample
 
     assert Sample(road.config).pending == ()
-    assert plan(road.config, road.run).pending == ()
+    assert Credit(Run(road.config, road.run)).pending == ()
 
 
 def _asked(road: Road):
-    planned = plan(road.config, road.run)
+    planned = Credit(Run(road.config, road.run))
     engine = engine_for(road.config.model, road.config.data_root)
-    games = [one for shard in planned.shards for one in games_of(planned, shard).planned]
+    games = [one for shard in planned.shards for one in planned.games_of(shard).planned]
     return [ask(one.game, one.masks, engine.tokenizer) for one in games]
 
 
 def test_an_audit_replays_without_an_agent_and_holds_the_credit_against_it(road: Road):
     """The last test of the run: it adds games of its own."""
-    from apportion.flows.audit import audit
     from apportion.flows.common import light
+    from apportion.flows.stage import play
+    from apportion.pipeline.stages.audit import Audit
 
     config = road.config.model_copy(update={"audit": AuditConfig(trajectories=2, samples=2)})
     with light():
-        assert audit(config, road.run) > 0
-        assert audit(config, road.run) == 0
+        assert sum(play(Audit(Run(config, road.run)))) > 0
+        assert play(Audit(Run(config, road.run))) == []
     store = Store(config.store_root)
     said = query(
         config.store_root,

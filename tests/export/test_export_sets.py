@@ -85,10 +85,11 @@ def test_answer_that_is_both_better_and_worse_has_no_label() -> None:
     assert sorted(turns[0]["content"] for turns in single["completion"].to_list()) == ["a", "c"]
 
 
-def test_single_answers_are_shuffled_the_same_way_every_time() -> None:
+def test_single_answers_are_shuffled_the_same_way_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apportion.pipeline.repair.pairs.MOST_PER_STEP", 12)
     texts = [f"ask homes: Where does number {n} live?" for n in range(12)]
     found = repairs(*(repair(text, alternative_index=n) for n, text in enumerate(texts)))
-    made = pairs(found, messages(), trajectories(), tasks(), most_per_step=12)
+    made = pairs(found, messages(), trajectories(), tasks())
     labels = built(preferences=made).tables["kto"]["label"].to_pylist()
     assert labels == built(preferences=made.reverse()).tables["kto"]["label"].to_pylist()
     completions = [row[0]["content"] for row in built(preferences=made).tables["kto"]["completion"].to_pylist()]

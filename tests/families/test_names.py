@@ -12,11 +12,11 @@ import pytest
 
 from apportion.pipeline.core.config import load_config
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.core.methods_page import DOC, START, UNCONVERTED, document
+from apportion.pipeline.core.methods_page import DOC, START, document
 from apportion.pipeline.core.registry import FAMILIES, family
 
 ROOT = Path(__file__).parents[2]
-SHIPPED = [(one.name, name) for one in FAMILIES.values() if one.name not in UNCONVERTED for name in one.shipped()]
+SHIPPED = [(one.name, name) for one in FAMILIES.values() for name in one.shipped()]
 
 
 @pytest.mark.parametrize(

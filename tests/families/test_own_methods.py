@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import pytest
 
 from apportion.cli import app as cli
+from apportion.cli.common import config_of_run
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.play.team import nature_for
+from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import advantages
 from apportion.pipeline.stages.sample import Sample
 
@@ -33,6 +37,28 @@ class Scaled(Advantage):
             group_size=1, degenerate=False, advantage=self.scale * (2 * pl.col("outcome") - 1),
         )
         return self.rows(inputs.spoken(), rewards, ["trajectory_id"])
+'''
+RELAY = '''
+from typing import ClassVar
+
+from apportion.pipeline.teams.base import Topology
+
+
+class Relay(Topology):
+    """The agent writes `rounds` times; its last message is the answer."""
+
+    name: ClassVar[str] = "relay"
+    answerer: ClassVar[str] = "player"
+    rounds: int = 1
+
+    def check(self, agents):
+        if len(agents) != 1:
+            raise ValueError("a relay has one agent")
+
+    def play(self, talk):
+        for _ in range(self.rounds):
+            (message,) = yield [talk.turn("amy", [talk.question])]
+        talk.answer(message, message.text)
 '''
 TEAM = '[team]\ntopology = "own.py:Relay"\noptions.rounds = {rounds}\n[[team.agents]]\nname = "amy"\nrole = "lone"\n'
 
@@ -63,28 +89,7 @@ def test_an_advantage_method_may_not_take_the_name_of_another(project):
 
 
 def test_a_topology(project):
-    project.write('''
-from typing import ClassVar
-
-from apportion.pipeline.teams.base import Topology
-
-
-class Relay(Topology):
-    """The agent writes `rounds` times; its last message is the answer."""
-
-    name: ClassVar[str] = "relay"
-    answerer: ClassVar[str] = "player"
-    rounds: int = 1
-
-    def check(self, agents):
-        if len(agents) != 1:
-            raise ValueError("a relay has one agent")
-
-    def play(self, talk):
-        for _ in range(self.rounds):
-            (message,) = yield [talk.turn("amy", [talk.question])]
-        talk.answer(message, message.text)
-''')
+    project.write(RELAY)
     config = project.config(TEAM.format(rounds=3))
     assert {row["topology"] for row in project.sampled(config)} == {"relay"}
     assert sum(row["role"] == "assistant" for row in project.rows(config, "messages")) == 3 * 6
@@ -216,3 +221,32 @@ class Pairs(Importer):
     assert (code, "run logs: 2 trajectories" in said) == (0, True)
     logs_config = config.model_copy(update={"run": config.run.model_copy(update={"name": "logs"})})
     assert {row["agent"] for row in project.rows(logs_config, "messages")} == {"user", "bob"}
+
+
+def test_code_in_a_file_that_a_manifest_alone_names_is_not_run(project):
+    project.write("raise SystemExit('it ran')\n")
+    store = Store(project.config().store_root)
+    project.sampled(project.config())
+    manifest = store.manifest("r") or {}
+    code = f"{project.folder / 'own.py'}:Method"
+    manifest["config"]["advantages"] |= {"method": code, "options": {"a": 1}}
+    manifest["config"]["tasks"]["verifier"] = code
+    store.write_manifest("r", manifest)
+    at = f"run.data={project.folder / 'data'}"
+    with pytest.raises(UserError, match=r"not run on its word: tasks\.verifier = '.*/own\.py:Method'; if"):
+        config_of_run(None, [at], "r", runs_code=True)
+    with pytest.raises(UserError, match=r"advantages\.method = .*, advantages\.options = '{\"a\": 1}'; if"):
+        config_of_run(None, [at], "r", runs_code=True, families=("advantages",))
+    same = os.path.relpath(project.folder / "own.py") + ":Method"
+    assert config_of_run(None, [at, f"tasks.verifier={same}"], "r", runs_code=True)
+    assert config_of_run(None, [at], "r", runs_code=True, trust=True)
+
+
+def test_a_run_made_with_a_file_of_code_is_continued_from_any_folder(project, monkeypatch):
+    project.write(RELAY)
+    config = project.config(TEAM.format(rounds=1))
+    project.sampled(config)
+    monkeypatch.chdir(project.folder)
+    stored, _ = config_of_run(None, [f"run.data={project.folder / 'data'}"], "r", runs_code=True, trust=True)
+    assert Sample(stored).pending == ()
+    assert nature_for(stored, Store(stored.store_root).manifest("r"), dry=True)[0].name == "relay"

@@ -19,15 +19,17 @@ import pyarrow.parquet as pq
 from script import SeededEngine
 
 from apportion.pipeline.core.config import Config, load_config
-from apportion.pipeline.localizers.load import Context
+from apportion.pipeline.evaluation import labelled
 from apportion.pipeline.runs.rules import rules_of
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import advantages, export, imports, inject, loop, sample, train
-from apportion.pipeline.stages import audit as auditing
-from apportion.pipeline.stages import blame as failures
-from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages import advantages, export, imports, loop, sample, train
 from apportion.pipeline.stages import evaluate as evaluation
+from apportion.pipeline.stages.audit import Audit
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
+from apportion.pipeline.stages.inject import Inject
 from apportion.pipeline.stages.stage import play
 from apportion.pipeline.training.job import Job
 from apportion.schemas import TABLES
@@ -85,10 +87,9 @@ def sampled(folder: Path, toml: str, *sets: str) -> Made:
 def credited(folder: Path, toml: str, *sets: str, run: str = "") -> Made:
     """Credit a run's agents."""
     config = _configured(folder, toml, *sets)
-    planned = annotate.plan(config, run or config.run_id)
+    planned = Credit(Run(config, run or config.run_id))
     games = [
-        {"shard": shard.name, "rules": shard.rules.__dict__, "games": annotate.run_shard(planned, shard)}
-        for shard in planned.pending
+        {"shard": shard.name, "rules": shard.rules.__dict__, "games": planned.work(shard)} for shard in planned.pending
     ]
     return {"annotated": games}
 
@@ -96,25 +97,25 @@ def credited(folder: Path, toml: str, *sets: str, run: str = "") -> Made:
 def blamed(folder: Path, toml: str, *sets: str, run: str = "") -> Made:
     """Find, repair and pair what went wrong in a run's failures."""
     config = _configured(folder, toml, *sets)
-    planned = failures.plan(config, run or config.run_id)
-    looked = [{"shard": shard.name, "failures": failures.run_shard(planned, shard)} for shard in planned.pending]
+    planned = Blame(Run(config, run or config.run_id))
+    looked = [{"shard": shard.name, "failures": planned.work(shard)} for shard in planned.pending]
     return {"looked at": looked}
 
 
 def injected(folder: Path, toml: str, *sets: str) -> Made:
     """Plant errors in a run's successes."""
     config = _configured(folder, toml, *sets)
-    planned = inject.plan(config, config.run_id)
-    return {"planted": [{"shard": s.name, **asdict(inject.run_shard(planned, s))} for s in planned.pending]}
+    planned = Inject(Run(config, config.run_id))
+    return {"planted": [{"shard": s.name, **asdict(planned.work(s))} for s in planned.pending]}
 
 
 def audited(folder: Path, toml: str, *sets: str) -> Made:
     """Replay what the audit asks for, and make its figures."""
     config = _configured(folder, toml, *sets)
-    replays = auditing.plan(config, config.run_id).plan
-    for shard in replays.pending if replays else ():
-        annotate.run_shard(replays, shard)
-    auditing.make(config, config.run_id)
+    stage = Audit(Run(config, config.run_id))
+    for shard in stage.pending:
+        stage.work(shard)
+    stage.finish(())
     return {}
 
 
@@ -159,13 +160,11 @@ def evaluated(
 ) -> Made:
     """The figures of localizers (or of checkers of solutions) on labelled logs."""
     config = _configured(folder, toml)
-    logs = evaluation.read(format, folder / path)
+    logs = labelled.read(format, folder / path)
     chosen = evaluation.Choices(tuple(names), **choices)
-    if format == "process-bench":
-        report = evaluation.evaluate_solutions(Context(config), logs.cases, chosen)
-    else:
-        annotator = evaluation.second_annotator(folder / second, logs)[0] if second else None
-        report = evaluation.evaluate(Context(config), logs.cases, chosen, annotator=annotator)
+    annotator = labelled.annotator_of(folder / second, logs)[0] if second else None
+    planned = evaluation.plan(config, logs.cases, chosen, sound=format == "process-bench")
+    report = evaluation.evaluate(planned, annotator=annotator)
     notes = [{"note": note} for note in report.notes]
     return {"figures": report.figures, "differences": report.differences, "notes": notes}
 

@@ -10,8 +10,9 @@ from scripted import ScriptedEngine
 from test_sample_annotate_unit import annotate_all, configured, reply, rows, sample_all
 
 from apportion.pipeline.core.config import Config
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.foresee import foresee
 from apportion.pipeline.teams.base import Conversation, Play
 
@@ -52,7 +53,7 @@ def test_a_shard_without_a_success_has_no_games_and_stands(tmp_path: Path, engin
     sample_all(config)
     failed = Store(config.store_root).read("trajectories", "r", "sampled-00001")["success"].to_pylist()
     assert failed == [False] * 4
-    assert foresee(annotate.plan(config, "r"), engine.tokenizer).total["games"] == 4
+    assert foresee(Credit(Run(config, "r")), engine.tokenizer).total["games"] == 4
     assert annotate_all(config) == (["sampled-00000", "sampled-00001"], 4)
     assert annotate_all(config) == ([], 0)
     assert Store(config.store_root).verify("r") == []

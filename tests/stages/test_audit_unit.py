@@ -19,10 +19,11 @@ from apportion.cli import audit as cli_audit
 from apportion.pipeline.audit.summary import paragraph
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import audit
-from apportion.pipeline.stages import credit as annotate
-from apportion.pipeline.stages.audit import _limit
+from apportion.pipeline.stages.audit import Audit, _limit
+from apportion.pipeline.stages.stage import play
 
 
 def put(store: Store, table: str, shard: str, data: Sequence[dict[str, Any]], **partition: str) -> None:
@@ -124,15 +125,15 @@ def test_what_stands_is_not_made_again_and_what_changed_is(tmp_path: Path, monke
 def test_a_run_without_credit_is_refused(tmp_path: Path) -> None:
     config = configured(tmp_path)
     put(Store(config.store_root), "trajectories", "sampled-00000", [trajectory("t")])
-    for call in (audit.make, audit.plan):
+    for call in (audit.make, lambda config, run: Audit(Run(config, run))):
         with pytest.raises(UserError, match="no credit to audit; make it first: apportion annotate --run r"):
             call(config, "r")
 
 
 def test_imported_logs_are_audited_without_replays(tmp_path: Path) -> None:
     config = filled(tmp_path, "imported")
-    asked = audit.plan(config, "r")
-    assert (asked.plan, asked.rollouts) == (None, 0)
+    asked = Audit(Run(config, "r"))
+    assert (asked.replays, asked.pending) == (None, ())
     assert asked.why_not == "imported logs cannot be replayed: the rest of the audit is made"
     assert values(config)["leak_mean", "likelihood"] == 0.5
 
@@ -147,7 +148,7 @@ def test_as_many_trajectories_as_asked_for_evenly_from_all_shards() -> None:
 
 
 def test_command_prints_table_paragraph_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apportion.flows.audit.audit", lambda config, run: 0)  # there is nothing to replay
+    monkeypatch.setattr("apportion.flows.stage.play", play)  # there is nothing to replay
     monkeypatch.setattr("apportion.flows.common.light", nullcontext)
     config = filled(tmp_path, "imported")
     app = typer.Typer()
@@ -170,15 +171,15 @@ def test_replays_of_a_scripted_run(tmp_path: Path, engine: ScriptedEngine) -> No
     config = configured(tmp_path, audit={"trajectories": 3, "samples": 2})
     sample_all(config)
     annotate_all(config)
-    asked = audit.plan(config, "r")
-    assert asked.plan is not None
+    asked = Audit(Run(config, "r"))
     # Two shards of the team, two trajectories from the head of each, two workers, two arms of two rollouts.
-    assert asked.rollouts == 2 * 2 * 2 * 2 * 2
-    for shard in asked.plan.pending:
-        annotate.run_shard(asked.plan, shard)
-    again = audit.plan(config, "r")
-    assert again.plan is not None
-    assert (again.plan.pending, again.rollouts) == ((), 0)
+    assert "would replay 32 rollouts in 2 shards, then make the figures" in next(iter(asked.foretell()))
+    assert 2 * 2 * 2 * 2 * 2 == 32
+    for shard in asked.pending:
+        asked.work(shard)
+    again = Audit(Run(config, "r"))
+    assert again.pending == ()
+    assert "would replay 0 rollouts in 0 shards" in next(iter(again.foretell()))
     found = {(row["metric"], row["scope"]): row for row in audit.make(config, "r").to_pylist()}
     assert found["trajectories", "likelihood"]["value"] == 4
     assert found["answering_agents_left_out", "likelihood"]["value"] == 0

@@ -12,8 +12,9 @@ from test_sample_annotate_unit import configured, reply, sample_all
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import rows
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import blame as failures
+from apportion.pipeline.stages.blame import Blame
 
 
 def better(prompt: str) -> str:
@@ -22,10 +23,10 @@ def better(prompt: str) -> str:
 
 
 def fail(config: Config, run: str = "r") -> list[str]:
-    plan = failures.plan(config, run)
+    plan = Blame(Run(config, run))
     pending = plan.pending
     for shard in pending:
-        failures.run_shard(plan, shard)
+        plan.work(shard)
     return [shard.source for shard in pending]
 
 
@@ -162,7 +163,7 @@ def test_a_narrower_choice_loses_nothing_and_localizers_stand_side_by_side(faile
 def test_a_trained_policy_or_another_team_may_not_repair(failed: Config):
     team = failed.team.model_copy(update={"max_turns": 2})
     with pytest.raises(UserError, match="another team"):
-        failures.plan(failed.model_copy(update={"team": team}), "r")
+        Blame(Run(failed.model_copy(update={"team": team}), "r"))
 
 
 def test_a_tool_that_breaks_down_is_nobodys_failure(failed: Config, monkeypatch: pytest.MonkeyPatch):
@@ -185,7 +186,7 @@ def test_another_model_may_not_repair(failed: Config, tmp_path: Path):
     (tmp_path / "other" / "model.safetensors").write_text("{1}")
     other = failed.model_copy(update={"model": failed.model.model_copy(update={"path": str(tmp_path / "other")})})
     with pytest.raises(UserError, match="did not sample run 'r'"):
-        failures.plan(other, "r")
+        Blame(Run(other, "r"))
 
 
 def test_the_limit_takes_every_task_once_before_any_twice(tmp_path: Path, engine: ScriptedEngine):
@@ -195,8 +196,8 @@ def test_the_limit_takes_every_task_once_before_any_twice(tmp_path: Path, engine
     )
     sample_all(config)
     config = config.model_copy(update={"failures": config.failures.model_copy(update={"localizer": "monte_carlo"})})
-    plan = failures.plan(config, "r")
-    found = failures.failures_of(plan, plan.shards[0].source)
+    plan = Blame(Run(config, "r"))
+    found = plan.failures(plan.shards[0].source)
     logs = found.logs
     assert len({log.task.task_id for log in logs[:4]}) == 4
-    assert len(failures._asked_for(plan, plan.shards[0], found)) == 5
+    assert len(plan._wanted(plan.shards[0], found)) == 5

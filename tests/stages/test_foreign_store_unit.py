@@ -18,8 +18,9 @@ from apportion.cli.common import config_of_run
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines.running import tokenizer_for
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.credit import Credit
 
 CODE = """
 from pathlib import Path
@@ -120,9 +121,9 @@ def test_a_dry_run_reads_off_the_manifest_what_the_topology_is(tmp_path: Path, c
     told = {"path": KEYS["team.topology"], "name": "foreign", "answerer": "outcome", "value": "likelihood"}
     poison(config, "team.topology", topology=told)
     resolved, run = config_of_run(None, [f"run.data={config.data_root}"], "r", runs_code=True, trust=True)
-    dry = annotate.plan(resolved, run, dry=True)
+    dry = Credit(Run(resolved, run), dry=True)
     assert not (tmp_path / "ran").exists()
-    real = annotate.plan(resolved, run)
+    real = Credit(Run(resolved, run))
     assert (tmp_path / "ran").exists()
     assert (dry.assumed, dry.shards) == ("", real.shards)
     assert {shard.rules.answerer for shard in dry.shards} == {"outcome"}

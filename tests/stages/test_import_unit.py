@@ -14,13 +14,15 @@ from apportion import schemas
 from apportion.cli import blame as cli_blame
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.evaluation.worth import WORTH
-from apportion.pipeline.localizers import located
-from apportion.pipeline.localizers.learned import shipped, weights_fingerprint
+from apportion.pipeline.localizers import learned
+from apportion.pipeline.localizers.learned import Learned
+from apportion.pipeline.repair import located
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import blame as failures
-from apportion.pipeline.stages import credit as annotate
 from apportion.pipeline.stages import imports
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.imports import Import
 from apportion.pipeline.stages.stage import play
 from apportion.pipeline.trajectory.case import question_id
@@ -66,15 +68,15 @@ def imported(config: Config, format: str, path: Path) -> str:
 
 
 def annotate_all(config: Config, run: str) -> int:
-    plan = annotate.plan(config, run)
-    return sum(annotate.run_shard(plan, shard) for shard in plan.pending)
+    plan = Credit(Run(config, run))
+    return sum(plan.work(shard) for shard in plan.pending)
 
 
 def localized(config: Config, run: str) -> list[dict[str, Any]]:
     """The rows of `localizations` that the default makes."""
-    plan = failures.plan(config, run)
+    plan = Blame(Run(config, run))
     for shard in plan.pending:
-        failures.run_shard(plan, shard)
+        plan.work(shard)
     found: list[dict[str, Any]] = Store(config.store_root).read("localizations", run).to_pylist()
     return found
 
@@ -162,7 +164,7 @@ def test_the_ranker_that_is_asked_for_by_name_reads_a_failed_log_without_a_model
     assert found["confidence"] == pytest.approx(best["probability"])
     assert (found["localizer"], found["target"], found["reason"]) == ("learned", "decisive", None)
     assert found["unlikeness"] > 1
-    assert found["weights_fingerprint"] == weights_fingerprint()
+    assert found["weights_fingerprint"] == Learned().weights
     assert store.read("repairs", run).num_rows == 0
     assert store.verify(run) == []
 
@@ -178,7 +180,7 @@ def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_n
     assert (found["reason"], found["unlikeness"] > 1) == (located.UNLIKE, True)
     store = Store(config.store_root)
     assert store.read("steps", run).num_rows == 0
-    assert failures.plan(config, run).pending == ()
+    assert Blame(Run(config, run)).pending == ()
     (asked,) = localized(by_name(config, "learned"), run)
     assert asked["first_error"] is not None
     (again,) = localized(config, run)
@@ -188,8 +190,8 @@ def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_n
 
 def test_a_dry_run_counts_the_logs_of_which_nothing_will_be_said(config: Config, logs: Path):
     run = imported(config, "messages", logs)
-    assert failures.cost(failures.plan(config, run))["unlike"] == 1
-    assert failures.cost(failures.plan(by_name(config, "learned"), run))["unlike"] == 0
+    assert Blame(Run(config, run)).cost()["unlike"] == 1
+    assert Blame(Run(by_name(config, "learned"), run)).cost()["unlike"] == 0
 
 
 def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on(
@@ -207,10 +209,10 @@ def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on
     said += [("Verification_Expert", talk)]
     path.write_text(chat(2, *said, success=False))
     run = imported(config, "messages", path)
-    ranker = shipped()
+    ranker = Learned().ranker
     seen = frozenset({question_id("Why 2?")})
     without = replace(ranker.folds[0], questions=seen)
-    monkeypatch.setattr(failures, "shipped", lambda: replace(ranker, trained_on=seen, folds=(without,)))
+    monkeypatch.setattr(learned, "_shipped", lambda: replace(ranker, trained_on=seen, folds=(without,)))
     (found,) = localized(config, run)
     assert (found["localizer"], found["reason"], found["agent"]) == ("learned", None, found["speaker"])
     assert found["agent"] in ("Chess_Expert", "Verification_Expert")
@@ -303,7 +305,7 @@ def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path,
         now = config.model_copy(update=told)
         run = imported(now, "messages", logs)
         annotate_all(now, run)
-        where = _where(annotate.plan(now, run).shards[0].rules)
+        where = _where(Credit(Run(now, run)).shards[0].rules)
         rows = query(now.store_root, _CREDIT_SQL.format(run=run, where=where)).to_pylist()
         shown.append(sorted((row["player"], row["success"], row["games"]) for row in rows))
     assert shown == [[("ann", False, 1), ("ann", True, 2), ("bob", False, 1), ("bob", True, 1)]] * 2
@@ -314,7 +316,7 @@ def test_the_screen_names_localizer_and_target_says_why_nobody_is_blamed_and_wha
 ):
     run = imported(config, "messages", logs)
     for asked, worth in ((config, False), (by_name(config, "learned"), True)):
-        plan = failures.plan(asked, run)
+        plan = Blame(Run(asked, run))
         cli_blame.say_how(plan)
         cli_blame.say_planned(plan, run)
         planned = capsys.readouterr().err

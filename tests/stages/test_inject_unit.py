@@ -13,16 +13,16 @@ from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import rows
 from apportion.pipeline.play.continuation import logs_of
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import blame as failures
-from apportion.pipeline.stages import credit as annotate
-from apportion.pipeline.stages import inject
-from apportion.pipeline.stages.inject import Injected
+from apportion.pipeline.stages.blame import Blame
+from apportion.pipeline.stages.credit import Credit
+from apportion.pipeline.stages.inject import Inject, Injected
 
 
 def plant(config: Config) -> list[Injected]:
-    plan = inject.plan(config, "r")
-    return [inject.run_shard(plan, shard) for shard in plan.pending]
+    plan = Inject(Run(config, "r"))
+    return [plan.work(shard) for shard in plan.pending]
 
 
 @pytest.fixture
@@ -80,24 +80,24 @@ def test_a_shard_that_stands_is_not_done_again(config: Config, engine: ScriptedE
 
 
 def test_nobody_takes_them_for_the_policys_own(config: Config):
-    before = [shard.source for shard in annotate.plan(config, "r").shards]
+    before = [shard.source for shard in Credit(Run(config, "r")).shards]
     plant(config)
-    assert [shard.source for shard in annotate.plan(config, "r").shards] == before
-    assert not any("inject" in shard.source for shard in failures.plan(config, "r").shards)
+    assert [shard.source for shard in Credit(Run(config, "r")).shards] == before
+    assert not any("inject" in shard.source for shard in Blame(Run(config, "r")).shards)
 
 
 def test_a_run_is_continued_under_its_own_conditions(config: Config):
     other = config.model_copy(update={"sample": config.sample.model_copy(update={"temperature": 0.1})})
     with pytest.raises(UserError, match="sampled with another"):
-        inject.plan(other, "r")
+        Inject(Run(other, "r"))
     with pytest.raises(UserError, match="no sampled rollouts"):
-        inject.plan(config, "elsewhere")
+        Inject(Run(config, "elsewhere"))
 
 
 def test_the_faults_do_not_depend_on_what_else_is_asked(config: Config):
-    plan = inject.plan(config, "r")
-    first = [(log.trajectory_id, fault) for log, fault in inject.planned(plan, plan.shards[0])]
-    again = [(log.trajectory_id, fault) for log, fault in inject.planned(plan, plan.shards[0])]
+    plan = Inject(Run(config, "r"))
+    first = [(log.trajectory_id, fault) for log, fault in plan.planned(plan.shards[0])]
+    again = [(log.trajectory_id, fault) for log, fault in plan.planned(plan.shards[0])]
     assert first == again
     logs = [log for log in logs_of(Store(config.store_root), "r", "sampled-00000") if log.trajectory["success"]]
     assert {name for name, _ in first} == {log.trajectory_id for log in logs}

@@ -15,8 +15,9 @@ from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.progress import watched
 from apportion.pipeline.engines.checkpoints import check_window
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.stages.foresee import foresee
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.stages.stage import play
@@ -78,9 +79,9 @@ def sample_all(config: Config) -> list[str]:
 
 def annotate_all(config: Config, run: str = "r") -> tuple[list[str], int]:
     """Annotate what is pending; the shards' sources and the number of games."""
-    plan = annotate.plan(config, run)
+    plan = Credit(Run(config, run))
     pending = plan.pending
-    return [shard.source for shard in pending], sum(annotate.run_shard(plan, shard) for shard in pending)
+    return [shard.source for shard in pending], sum(plan.work(shard) for shard in pending)
 
 
 def rows(config: Config, table: str, run: str = "r") -> list[dict[str, Any]]:
@@ -329,14 +330,14 @@ def test_a_view_beyond_the_window_is_cut_or_set_aside(tmp_path: Path, engine: Sc
 def test_cost_of_a_dry_run_is_what_the_engine_is_asked_for(tmp_path: Path, engine: ScriptedEngine):
     config = configured(tmp_path)
     sample_all(config)
-    cost = foresee(annotate.plan(config, "r"), engine.tokenizer).total
+    cost = foresee(Credit(Run(config, "r")), engine.tokenizer).total
     assert engine.scored == []
     annotate_all(config)
     requests = [request for requests in engine.scored for request in requests]
     assert (cost["games"], cost["coalitions"]) == (6, len(requests)) == (6, 48)
     assert cost["prompt_tokens"] == sum(len(request.ids) for request in requests)
     assert 0 < cost["distinct_tokens"] < cost["prompt_tokens"]
-    assert foresee(annotate.plan(config, "r"), engine.tokenizer).total["games"] == 0
+    assert foresee(Credit(Run(config, "r")), engine.tokenizer).total["games"] == 0
 
 
 def test_progress_is_told_to_the_watcher(tmp_path: Path, engine: ScriptedEngine):
@@ -359,10 +360,10 @@ def test_progress_is_told_to_the_watcher(tmp_path: Path, engine: ScriptedEngine)
 def test_unknown_run_names_the_known_ones(tmp_path: Path, engine: ScriptedEngine):
     config = configured(tmp_path)
     with pytest.raises(UserError, match="run 'r' has no trajectories; runs here: none yet"):
-        annotate.plan(config, "r")
+        Credit(Run(config, "r"))
     sample_all(config)
     with pytest.raises(UserError, match="run 'q' has no trajectories; runs here: r"):
-        annotate.plan(config, "q")
+        Credit(Run(config, "q"))
 
 
 def test_window_beyond_what_the_model_was_trained_for_is_refused(tmp_path: Path):

@@ -13,8 +13,9 @@ from test_sample_annotate_unit import annotate_all, configured, reply, rows, sam
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import credit as annotate
+from apportion.pipeline.stages.credit import Credit
 
 VOTERS = {
     "name": "vote",
@@ -115,7 +116,7 @@ def test_a_replay_is_refused_under_other_conditions(tmp_path: Path, engine: Scri
     sample_all(config)
     other = configured(tmp_path, annotate={"value": "replay"}, sample={"temperature": 0.1})
     with pytest.raises(UserError, match=r"another team, decoding.*set annotate\.value=likelihood"):
-        annotate.plan(other, "r")
+        Credit(Run(other, "r"))
 
 
 def test_messages_as_players_earn_their_agents_credit_exactly(tmp_path: Path, engine: ScriptedEngine):
@@ -205,4 +206,4 @@ def test_only_a_vote_can_be_counted_again(tmp_path: Path, engine: ScriptedEngine
     config = configured(tmp_path, annotate={"value": "recount"})
     sample_all(config)
     with pytest.raises(UserError, match="a planner_workers team takes no vote"):
-        annotate.plan(config, "r")
+        Credit(Run(config, "r"))

@@ -15,7 +15,8 @@ from scripted import ScriptedEngine, voices
 from apportion.pipeline.core.config import SampleConfig
 from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
 from apportion.pipeline.games.game import Game, Rules, Shown
-from apportion.pipeline.localizers.judge import GenerativeJudge
+from apportion.pipeline.localizers.base import Means
+from apportion.pipeline.localizers.generative_judge import GenerativeJudge
 from apportion.pipeline.play.play import play, rollouts
 from apportion.pipeline.play.team import Team
 from apportion.pipeline.teams.base import Agent
@@ -199,7 +200,7 @@ def test_what_cannot_be_broken_up_is_refused_with_its_name_and_its_place():
 
 def test_a_game_with_such_a_text_is_refused_alone():
     def game(text: str) -> Game:
-        rules = Rules(likelihood.NAME, scorer="", answerer="player", cue="answer:", window=1000)
+        rules = Rules("likelihood", scorer="", answerer="player", cue="answer:", window=1000)
         view = (Shown(0, "user", "task", "user", "Why?", None), Shown(1, "assistant", "message", "bob", text, "bob"))
         return Game("g", "t", "q", ("bob",), rules, "rain", reader="amy", view=view)
 
@@ -224,10 +225,11 @@ def test_a_judge_leaves_such_a_log_unjudged_and_says_so():
     def case(name: str, text: str) -> Case:
         return Case(name, "Where?", "there", None, (Step(0, "ann", "assistant", None, text),), "demo")
 
-    judge = GenerativeJudge(lambda: Deaf(tokenizer=unbreakable()))
-    fine, refused = judge.judge([case("a", "hello"), case("b", "☎")])
+    means = Means(lambda: Deaf(tokenizer=unbreakable()))
+    fine, refused = GenerativeJudge().judge([case("a", "hello"), case("b", "☎")], means)
     assert fine.first_wrong == 0
+    assert fine.refused is None
     assert refused.first_wrong is None
-    (line,) = judge.refused
-    assert line.startswith("generative_judge: log b is left unjudged: text that this model reads as its own token '☎'")
-    assert judge.cut_share([case("b", "☎")]) == 1
+    assert refused.refused is not None
+    assert refused.refused.startswith("text that this model reads as its own token '☎'")
+    assert GenerativeJudge().cut_share([case("b", "☎")], means) == 1

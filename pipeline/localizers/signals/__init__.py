@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from apportion.pipeline.localizers.signals import (
-    answer_support,
     content,
-    hinted,
     ledger,
-    masked,
     mentions,
     outline,
     repetition,
     roles,
-    surprise,
     tools,
     turns,
-    value,
 )
 
 TEXT = (
@@ -23,6 +18,3 @@ TEXT = (
     ledger.signal,
 )  # fmt: skip
 """Signals of the text alone: no scorer, no reference answer."""
-
-SCORED = (value.signal, answer_support.signal, surprise.signal, hinted.signal, masked.signal)
-"""Signals that ask a scorer; `value`, `hinted` and `masked` also need the reference. The shipped weights do without."""

@@ -1,58 +1,76 @@
-"""What a signal is: some columns of every step, read from the text alone or from what a scorer says of it."""
+"""What a signal is: some columns of every step, read from the text."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from apportion.pipeline.engines.base import Score, ScoreRequest
-from apportion.pipeline.localizers.signals.window import View
+from apportion.pipeline.localizers.base import Floats
 from apportion.pipeline.trajectory.case import Case, Step
-
-Floats = NDArray[np.float64]
-Scored = Sequence[Sequence[float]]
-"""Log-probabilities of the target tokens, one list a request."""
-
-Ask = Callable[[Case, View, Any], list[ScoreRequest]]
-Read = Callable[[Case, View, Sequence[Score]], Floats]
-
-
-def _nothing(case: Case, view: View, tokenizer: Any) -> list[ScoreRequest]:
-    return []
 
 
 @dataclass(frozen=True)
 class Signal:
-    """`ask` gives a case's scoring requests, `read` turns their scores into an array (steps, columns), all finite.
-
-    A signal that reads text alone asks nothing. `version` goes up when the numbers of the same log change.
-    """
+    """`read` gives an array (steps, columns), all finite. `version` goes up when the numbers of the same log change."""
 
     name: str
     columns: tuple[str, ...]
-    read: Read
-    ask: Ask = _nothing
-    needs_reference: bool = False
+    read: Callable[[Case], Floats]
     version: int = 1
 
+
+class Features(Protocol):
+    """The columns of several signals, side by side."""
+
     @property
-    def needs_model(self) -> bool:
-        """Whether it asks a scorer."""
-        return self.ask is not _nothing
+    def columns(self) -> list[str]:
+        """Their names, each with its signal's before it."""
+        ...
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Of the signals."""
+        ...
+
+    @property
+    def scorer(self) -> str | None:
+        """Fingerprint of the model that signals ask; None where none does."""
+        ...
+
+    def of(self, cases: Sequence[Case]) -> list[Floats]:
+        """One array (steps, columns) per case, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """`Features` of signals that read the text alone."""
+
+    signals: tuple[Signal, ...]
+    scorer: None = None
+
+    @property
+    def columns(self) -> list[str]:
+        return [f"{signal.name}.{column}" for signal in self.signals for column in signal.columns]
+
+    @property
+    def versions(self) -> dict[str, int]:
+        return {signal.name: signal.version for signal in self.signals}
+
+    def of(self, cases: Sequence[Case]) -> list[Floats]:
+        return [np.concatenate([signal.read(case) for signal in self.signals], axis=1) for case in cases]
 
 
 def from_text(name: str, columns: tuple[str, ...], read: Callable[[Case], Sequence[Iterable[float]]]) -> Signal:
-    """A signal of the text alone; `read` gives one sequence a column."""
+    """A signal whose `read` gives one sequence per column."""
 
-    def table(case: Case, view: View, scores: Sequence[Score]) -> Floats:
-        values = read(case)
-        made = np.array([list(column) for column in values], dtype=float).reshape(len(columns), len(case.steps))
-        return np.asarray(made.T)
+    def table(case: Case) -> Floats:
+        values = np.array([list(column) for column in read(case)], dtype=float)
+        return np.asarray(values.reshape(len(columns), len(case.steps)).T)
 
     return Signal(name, columns, table)
 

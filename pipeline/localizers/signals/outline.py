@@ -1,6 +1,6 @@
 """The few columns of the log's outline that the learned ranker keeps: where the step stands and how long it is.
 
-Status: ours; a choice from `localizers.structure`, since with a hundred logs every further column costs more
+Status: ours; a choice from `ranking.columns`, since with a hundred logs every further column costs more
 than it tells. Degenerate: see there. Cost: none to speak of.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from apportion.pipeline.localizers.ranking.columns import structure
 from apportion.pipeline.localizers.signals.base import from_text
-from apportion.pipeline.localizers.structure import structure
 from apportion.pipeline.trajectory.case import Case
 
 _KEPT = ("start", "place", "first", "last", "length", "length_in_log")

@@ -1,0 +1,18 @@
+"""A floor: the place that was labelled most often, counted from the start of the log."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from apportion.pipeline.localizers._floors import ConstantStep
+
+
+class ConstantStepFromStart(ConstantStep):
+    """The place, counted from the start, that was labelled most often in training logs of the same kind.
+
+    A log that is too short for it gets the next commonest. Status: ours. Degenerate: without labelled logs it names
+    nothing. Cost: counting.
+    """
+
+    title: ClassVar[str] = "constant step from start"
+    end: ClassVar[Literal["start", "end"]] = "start"
