@@ -42,12 +42,13 @@ def train(
     trust: Trust = False,
 ) -> None:
     """Train one policy of the run on the messages of its own agents; writes a checkpoint that vLLM loads."""
+    from apportion.pipeline.runs.run import Run as Opened
     from apportion.pipeline.stages import train as stage
-    from apportion.pipeline.stages.ready import to_train
 
     resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust, families=("advantages",))
     planned = stage.plan(resolved, run, trainer.value, out, policy=policy)
-    to_train(planned)
+    Opened(resolved, run).refuse_held()
+    planned.policy.check()
     rows = f"{planned.data.num_rows} {'pairs' if trainer is Trainer.DPO else 'sequences'}"
     if planned.elsewhere:
         rows += f" ({planned.elsewhere} more are on the validation and test splits)"
@@ -108,13 +109,12 @@ def export(
 
 def loop(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) -> None:
     """Sample, annotate, update, put the new weights into vLLM, and again. The same command goes on where it stopped."""
-    from apportion.pipeline.stages.loop import plan
-    from apportion.pipeline.stages.ready import to_loop
+    from apportion.pipeline.stages.loop import plan, ready
 
     resolved = configured(config, sets)
     rounds = plan(resolved)
     section = resolved.loop
-    to_loop(rounds)
+    ready(rounds)
     if dry_run:
         say(
             f"{section.iterations} iterations of {section.tasks} tasks x {resolved.sample.group_size} rollouts, then "

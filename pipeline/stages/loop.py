@@ -5,6 +5,7 @@ The team's policy is what is trained: agents with a policy of their own keep it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typing import Any
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import MAX_NAME
+from apportion.pipeline.engines.checkpoints import PROVENANCE
+from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.advantages import chosen_method
-from apportion.pipeline.stages.sample import gather_tasks
+from apportion.pipeline.stages.sample import Sample, gather_tasks
 
 
 @dataclass(frozen=True)
@@ -69,3 +72,15 @@ def _annotated(config: Config, values: dict[str, Any]) -> dict[str, Any]:
         "annotate": {**values["annotate"], "on": credit or "none"},
         "failures": {**values["failures"], **unrepaired, "localizer": config.failures.localizer if blame else "none"},
     }
+
+
+def ready(rounds: Sequence[Round]) -> None:
+    """Raise UserError where the first iteration could not be sampled, or a checkpoint could not be written.
+
+    Whatever a later one is refused for follows from what the ones before it make.
+    """
+    Sample(rounds[0].config).ready()
+    for one in rounds:
+        Store(one.config.store_root).refuse_held(one.config.run_id)
+        if one.out.exists() and not (one.out / PROVENANCE).is_file():
+            raise UserError(f"{one.out}: exists and is no checkpoint of ours; remove it, or choose another run.name")

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from apportion.pipeline.core.config import AgentConfig, Config
 from apportion.pipeline.core.dry_run import is_dry
-from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import family
-from apportion.pipeline.engines.checkpoints import PROVENANCE
 from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.play.team import load_team
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.loop import Round
-from apportion.pipeline.stages.sample import Sample
-from apportion.pipeline.stages.train import TrainPlan
 from apportion.pipeline.verifiers import get_verifier
 
 
@@ -46,21 +39,3 @@ def check_verifier(config: Config) -> None:
     """Raise UserError where there is no such verifier; one of the user's own is not imported by a dry run."""
     if not (is_dry() and family("verifiers").is_own(config.tasks.verifier)):
         get_verifier(config.tasks.verifier, **config.tasks.verifier_options)
-
-
-def to_train(planned: TrainPlan) -> None:
-    """Raise UserError where the checkpoint that the training starts from cannot be read."""
-    Store(planned.config.store_root).refuse_held(planned.run)
-    planned.policy.check()
-
-
-def to_loop(rounds: Sequence[Round]) -> None:
-    """Raise UserError where the first iteration could not be sampled, or a checkpoint could not be written.
-
-    Whatever a later one is refused for follows from what the ones before it make.
-    """
-    Sample(rounds[0].config).ready()
-    for one in rounds:
-        Store(one.config.store_root).refuse_held(one.config.run_id)
-        if one.out.exists() and not (one.out / PROVENANCE).is_file():
-            raise UserError(f"{one.out}: exists and is no checkpoint of ours; remove it, or choose another run.name")

@@ -14,8 +14,10 @@ from apportion.pipeline.engines.base import SampleRequest
 from apportion.pipeline.engines.checkpoints import resolve_model
 from apportion.pipeline.engines.reference import ReferenceEngine
 from apportion.pipeline.engines.running import engine_for
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.sql import query
 from apportion.pipeline.runs.store import Store
+from apportion.pipeline.stages.credit import Credit
 from apportion.pipeline.trajectory.render import NEUTRAL
 from apportion.pipeline.values.likelihood import ask
 
