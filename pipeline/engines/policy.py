@@ -163,7 +163,7 @@ def tokenizers_of(policies: Mapping[str, Policy]) -> dict[str, Any]:
 
 def policies_of(config: Config) -> Policies:
     """The policies that the configuration names."""
-    names = ("", *config.named_policies)
+    names = ("", *config.team.policies)
     models = {name: config.policy(name) for name in names}
     return Policies(
         {name: Policy(name, models[name], config.data_root, config.as_written(models[name].path)) for name in names},

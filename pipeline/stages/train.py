@@ -127,7 +127,7 @@ def _nothing(config: Config, run: str, kind: Kind, policy: str, elsewhere: int) 
         cure = "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
     if config.export.evaluation:
         cure += "; mind that questions in export.evaluation are left out"
-    if config.named_policies:
+    if config.team.policies:
         cure += f"; mind that only agents of {f'policy {policy!r}' if policy else 'the policy of the team'} count"
     if elsewhere:
         cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test"

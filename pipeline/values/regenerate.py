@@ -46,7 +46,7 @@ class Regenerate(Masked):
     def rules(self, terms: Terms) -> Rules:
         """With how turns are sampled."""
         config = terms.config
-        window = min(config.policy(name).max_model_len for name in ("", *config.named_policies))
+        window = min(config.policy(name).max_model_len for name in ("", *config.team.policies))
         return replace(super().rules(terms), window=window, **drawn(config, self.samples))
 
     def ask(self, game: Game, masks: NDArray[np.int64], desk: Desk) -> Asked:

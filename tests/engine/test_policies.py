@@ -7,15 +7,17 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from apportion.flows.annotate import annotate
 from roads import embedded_model, sample, small_config
 
 from apportion.flows.common import light
+from apportion.flows.stage import play
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.engines.policy import policies_of, voices_of
 from apportion.pipeline.engines.vllm import VllmEngine
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import train
+from apportion.pipeline.stages.credit import Credit
 
 pytestmark = pytest.mark.engine
 
@@ -26,7 +28,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
     folder = tmp_path_factory.mktemp("policies")
     usual = small_config(
         folder, "two", tasks__limit=4, sample__group_size=3, sample__shard_size=12, sample__solo=False,
-        sample__temperature=1.0, annotate__on="all", failures__localizer="none", export__validation=0.0,
+        sample__temperature=1.0, annotate__on="all", export__validation=0.0,
         model__kv_cache_gib=1, train__limit=6, train__batch_size=6, train__micro_batch_size=3,
     )  # fmt: skip
     values = usual.model_dump(mode="json")
@@ -52,7 +54,7 @@ def test_two_policies_of_a_team_are_sampled_credited_and_trained_apart(config: C
     team, clerk = policies.team, policies.named("clerk")
     with light():
         run = sample(config)
-        annotate(config, run)
+        play(Credit(Run(config, run)))
     store = Store(config.store_root)
     messages = pl.DataFrame(store.read("messages", run)).filter(pl.col("policy_id").is_not_null())
     wrote = set(messages.select("agent", "policy_id").unique().iter_rows())

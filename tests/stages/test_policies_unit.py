@@ -137,6 +137,24 @@ def test_credit_is_scored_by_the_teams_policy(tmp_path: Path, engines: Engines):
     assert {row["player"] for row in read(config, "credits")} == {"boss", "left", "right"}
 
 
+def test_an_answer_is_written_anew_by_the_policy_of_the_agent_that_answers(tmp_path: Path, engines: Engines):
+    """Here it is the boss that has a policy of its own; its game is another one with other weights."""
+    agents = [agent | ({"policy": "small"} if agent["name"] == "boss" else {}) for agent in TEAM["agents"]]
+    ids = []
+    for weights, run in (("small", "r"), ("of another training", "s")):
+        config = mixed(
+            tmp_path, weights, run={"name": run}, team={**TEAM, "agents": agents},
+            annotate={"value": "regenerate", "samples": 1, "limit": 1},
+        )  # fmt: skip
+        sample_all(config)
+        before = [len(engine.rounds) for engine in engines.values()]
+        annotate_all(config, run)
+        assert [len(engine.rounds) for engine in engines.values()] == [before[0], before[1] + 1]
+        assert decoded(engines["small"].rounds[-1][0].prompt_ids).startswith("- system: I lead\n")
+        ids.append({row["scorer"] for row in Store(config.store_root).read("games", run).to_pylist()})
+    assert not ids[0] & ids[1]
+
+
 def test_grpo_trains_a_policy_on_its_own_messages_and_leaves_the_other(
     tmp_path: Path,
     engines: Engines,
@@ -175,6 +193,7 @@ def test_dpo_trains_a_policy_on_pairs_of_its_own_messages(
     small = policies_of(config).named("small")
     planned = train.plan(config, "r", "dpo", policy="small")
     assert {(row["agent"], row["policy_id"]) for row in planned.data.to_pylist()} == {("left", small.id)}
+    assert {row["policy_id"] for row in read(config, "repairs")} == {small.id}
     train.run(planned)
     assert [Path(job.model).name for job in jobs] == ["small"]
     with pytest.raises(train.NothingToLearnError, match="only agents of the policy of the team count"):
