@@ -10,7 +10,7 @@ from prefect.cache_policies import NO_CACHE
 from apportion.flows.common import opaque
 from apportion.flows.stage import play
 from apportion.pipeline.core.config import Config
-from apportion.pipeline.engines import running
+from apportion.pipeline.engines.policy import policies_of
 from apportion.pipeline.stages import train as training
 from apportion.pipeline.stages.blame import Blame
 from apportion.pipeline.stages.credit import Credit
@@ -46,5 +46,5 @@ def loop(config: Config, tell: Callable[[Round, str], None] | None = None) -> st
         except training.NothingToLearnError:
             continue
         model = train_round(opaque(planned), run)
-    running.engine_for(config.model.model_copy(update={"path": model}), config.data_root)
+    policies_of(config).team.at(model).engine()
     return model

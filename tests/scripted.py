@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
+from apportion.pipeline.engines.base import Engine, Progress, Sample, SampleRequest, Score, ScoreRequest, Voice
+from apportion.pipeline.play.team import Team
 from apportion.pipeline.teams.base import Conversation, Topology, Turn
 
 
@@ -100,6 +101,11 @@ class ScriptedEngine:
             for i in range(len(request.target_ids))
         )
         return Score(values, len(request.ids), 0)
+
+
+def voices(team: Team, engine: Engine, policy: str = "p") -> dict[str, Voice]:
+    """The same policy for every agent of a team."""
+    return {agent.name: Voice(policy, engine) for agent in team.agents}
 
 
 def drive(topology: Topology, talk: Conversation, write: Callable[[Turn], str]) -> list[list[Turn]]:

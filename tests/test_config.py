@@ -346,3 +346,31 @@ def test_a_manifest_of_an_earlier_version_opens_with_options_that_never_had_an_e
     assert opened.tasks.options == {"threshold": 0.9}
     with pytest.raises(UserError, match="have no effect"):
         load_config(None, ("tasks.options.threshold=0.8",), stored, tmp_path)
+
+
+AGENT = '{{name="boss", role="planner", policy="{}"}}'
+
+
+def test_a_policy_is_the_model_but_for_what_it_says_also_after_it_was_stored(tmp_path: Path):
+    config = load_config(None, ("policies.small.path=there", "model.dtype=float32", "model.max_model_len=512"))
+    small = config.policy("small")
+    assert (small.path, small.dtype, small.max_model_len) == ("there", "float32", 512)
+    assert config.policy("") == config.model
+    stored = load_config(None, ("model.dtype=bfloat16",), config.to_store(), tmp_path)
+    assert (stored.policy("small").dtype, stored.policy("small").max_model_len) == ("bfloat16", 512)
+
+
+def test_an_unknown_policy_is_named_with_the_nearest():
+    line = refusal("policies.small.path=x", f"team.agents=[{AGENT.format('smal')}]")
+    assert line == "config: team.agents: 'boss' has policy 'smal', which is not there; did you mean 'small'?"
+    assert "there are: none; add [policies.smal]" in refusal(f"team.agents=[{AGENT.format('smal')}]")
+    assert "unknown key 'policies.small.pth'; did you mean 'path'?" in refusal("policies.small.pth=x")
+
+
+def test_a_runs_id_depends_on_the_policies_that_its_agents_have():
+    team, other = (f"team.agents=[{AGENT.format(name)}]" for name in ("", "small"))
+    plain = load_config(None, (f"team.agents=[{PLANNER}]",)).run_id
+    assert load_config(None, ("policies.small.path=x", team)).run_id == plain
+    ids = {load_config(None, (f"policies.small.path={path}", other)).run_id for path in ("x", "y")}
+    assert len(ids | {plain}) == 3
+    assert load_config(None, ("policies.small.path=x", "policies.small.gpu_memory=0.2", other)).run_id in ids

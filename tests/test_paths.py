@@ -123,6 +123,26 @@ def test_the_same_project_has_the_same_ids_wherever_it_lies_and_from_wherever_it
     assert rules_of(load_config(other)) != ids[1]
 
 
+def test_the_path_of_a_policy_is_found_as_the_models_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    team = 'name = "boss"\nrole = "planner"\n'
+    places = []
+    for name in ("one", "two"):
+        toml = project(tmp_path / name)
+        (toml.parent / "teams/team.toml").write_text(TEAM.replace(team, team + 'policy = "small"\n'))
+        toml.write_text(RUN + '[policies.small]\npath = "models/mine"\n[policies.far]\npath = "owner/x"\nhub = true\n')
+        places.append(load_config(toml))
+    one, two = places
+    assert one.policy("small").path == str(tmp_path / "one/models/mine")
+    assert one.policy("far").path == "owner/x"
+    assert one.sampling() == two.sampling()
+    assert one.sampling()["policies"]["small"]["path"] == "models/mine"
+    stored = json.loads(json.dumps(one.to_store()))
+    shutil.move(tmp_path / "one", tmp_path / "moved")
+    moved = load_config(None, (), stored, tmp_path / "moved/store")
+    assert moved.policy("small").path == str(tmp_path / "moved/models/mine")
+    assert moved.run_id == two.run_id
+
+
 def test_a_stored_configuration_opens_from_any_folder_and_after_a_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     toml = project(tmp_path / "project")
     monkeypatch.chdir(toml.parent)

@@ -6,7 +6,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from scripted import ScriptedEngine, decoded
+from scripted import ScriptedEngine, decoded, voices
 
 from apportion import schemas
 from apportion.pipeline.core.config import AgentConfig, SampleConfig, TeamConfig, ToolConfig
@@ -45,13 +45,13 @@ def asked(config: SampleConfig = CONFIG, seed: int = 0, **other: str) -> list[An
 
 
 def sampled(config: SampleConfig = CONFIG, engine: ScriptedEngine | None = None, team: Team = TEAM) -> list[Played]:
-    return play(engine or ScriptedEngine(reply), team, asked(config), config)
+    return play(voices(team, engine or ScriptedEngine(reply)), team, asked(config), config)
 
 
 def test_one_engine_call_a_round_for_all_live_conversations():
     engine = ScriptedEngine(reply)
     done: list[int] = []
-    play(engine, TEAM, asked(), CONFIG, done.append)
+    play(voices(TEAM, engine), TEAM, asked(), CONFIG, done.append)
     assert [len(requests) for requests in engine.rounds] == [6, 12, 6, 6]
     assert sum(done) == 6
 
@@ -115,7 +115,7 @@ def test_every_request_has_a_seed_of_its_own_and_the_same_one_again():
 
 def test_seeds_do_not_depend_on_who_else_is_in_the_batch():
     together = sampled()
-    alone = play(ScriptedEngine(reply), TEAM, asked()[3:4], CONFIG)
+    alone = play(voices(TEAM, ScriptedEngine(reply)), TEAM, asked()[3:4], CONFIG)
     assert [m.seed for m in alone[0].talk.messages] == [m.seed for m in together[3].talk.messages]
 
 
@@ -166,14 +166,14 @@ def test_text_digest_tells_texts_apart():
 
 
 def test_messages_keep_the_samplers_tokens_and_a_stripped_text():
-    (one,) = [row for row in message_rows(sampled()[0], CONFIG, "p") if row["text"].startswith("ask left")]
+    (one,) = [row for row in message_rows(sampled()[0], CONFIG) if row["text"].startswith("ask left")]
     assert decoded(one["completion_ids"]) == "  ask left: 1+1\nask right: 1+1"
     assert len(one["completion_mask"]) == len(one["sampling_logprobs"]) == len(one["completion_ids"])
     assert (one["finish_reason"], one["truncated"], one["policy_id"]) == ("stop", False, "p")
 
 
 def test_a_message_cut_at_the_token_limit_is_marked():
-    rows = message_rows(sampled(SampleConfig(max_tokens=3))[0], SampleConfig(max_tokens=3), "p")
+    rows = message_rows(sampled(SampleConfig(max_tokens=3))[0], SampleConfig(max_tokens=3))
     first = next(row for row in rows if row["kind"] == "message")
     assert (first["finish_reason"], first["truncated"], len(first["completion_ids"])) == ("length", True, 3)
 
@@ -184,7 +184,7 @@ def test_a_message_cut_at_the_token_limit_is_marked():
 )
 def test_only_messages_of_an_uncut_distribution_are_trainable(change: dict[str, Any], trainable: bool):
     config = SampleConfig(max_tokens=60, **change)
-    for row in message_rows(sampled(config)[0], config, "p"):
+    for row in message_rows(sampled(config)[0], config):
         assert row["trainable"] is (trainable and row["role"] == "assistant")
 
 
@@ -192,7 +192,7 @@ def test_rows_fit_their_tables_and_break_no_invariant():
     played = sampled(engine=ScriptedEngine(reply, max_model_len=400))
     verifier = get_verifier("exact")
     tables = {
-        "messages": [row for one in played for row in message_rows(one, CONFIG, "p")],
+        "messages": [row for one in played for row in message_rows(one, CONFIG)],
         "trajectories": [trajectory_row(one, verifier, 0, "exact") for one in played],
     }
     for name, rows in tables.items():

@@ -53,7 +53,7 @@ def configured(
     if file is not None:  # dotted paths of a TOML file are found beside it, too
         folder = str(locate(str(file)).resolve().parent)
         sys.path.extend({folder} - set(sys.path))
-    hush(config.data_root, hub=config.model.hub or config.tasks.hub)
+    hush(config.data_root, hub=config.reaches_hub)
     return config
 
 

@@ -145,7 +145,7 @@ def _run(
     annotator: Annotator | None = None,
 ) -> None:
     from apportion.cli.progress import Bars
-    from apportion.pipeline.engines.checks import to_speak
+    from apportion.pipeline.engines.policy import policies_of
     from apportion.pipeline.evaluation.metrics import FIGURES
     from apportion.pipeline.evaluation.report import F1_FIGURES
     from apportion.pipeline.stages import evaluate as stage
@@ -155,7 +155,7 @@ def _run(
             _check_out(out.resolve())
         planned = stage.plan(config, logs.cases, choices, sound=sound, held_to=held_to)
         if planned.asks_scorer:
-            to_speak(config)
+            policies_of(config).team.tokenizer()
         for line in [*stage.foretell(planned), *([f"would write {out}"] if out else [])]:
             say(line)
         return

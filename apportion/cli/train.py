@@ -37,18 +37,18 @@ def train(
     sets: Sets = None,
     run: Run = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the new checkpoint.")] = None,
+    policy: Annotated[str, typer.Option("--policy", "-p", help="Name of a [policies.NAME]; default: the team's.")] = "",
     dry_run: DryRun = False,
     trust: Trust = False,
 ) -> None:
-    """Train the run's policy on its tables; writes a checkpoint that vLLM loads."""
-    from apportion.pipeline.engines.checks import to_load
+    """Train one policy of the run on the messages of its own agents; writes a checkpoint that vLLM loads."""
     from apportion.pipeline.runs.run import Run as Opened
     from apportion.pipeline.stages import train as stage
 
     resolved, run = config_of_run(config, sets, run, runs_code=True, trust=trust, families=("advantages",))
-    planned = stage.plan(resolved, run, trainer.value, out)
+    planned = stage.plan(resolved, run, trainer.value, out, policy=policy)
     Opened(resolved, run).refuse_held()
-    to_load(resolved)
+    planned.policy.check()
     rows = f"{planned.data.num_rows} {'pairs' if trainer is Trainer.DPO else 'sequences'}"
     if planned.elsewhere:
         rows += f" ({planned.elsewhere} more are on the validation and test splits)"
@@ -72,7 +72,7 @@ def train(
         say(f"run {run}: training {planned.name} on {rows}")
         with Bars():
             stage.run(planned)
-    say(f"checkpoint: {planned.out}; use it with --set model.path={planned.out}")
+    say(f"checkpoint: {planned.out}; use it with --set {planned.policy.key}.path={planned.out}")
     printed(resolved, _LOG_SQL.format(run=run, job=planned.job), Format.TABLE)
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from copy import deepcopy
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_serializer, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from apportion.pipeline.core import paths
@@ -16,12 +16,14 @@ from apportion.pipeline.core.config_sections import Methods as _Methods
 from apportion.pipeline.core.config_sections import Options
 from apportion.pipeline.core.config_sections import Section as _Section
 from apportion.pipeline.core.config_sections import named as _named
+from apportion.pipeline.core.config_team import TOKENS, PolicyName
+from apportion.pipeline.core.config_team import AgentConfig as AgentConfig
+from apportion.pipeline.core.config_team import ModelConfig as ModelConfig
+from apportion.pipeline.core.config_team import TeamConfig as TeamConfig
+from apportion.pipeline.core.config_team import ToolConfig as ToolConfig
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import MAX_NAME, digest
-from apportion.pipeline.core.registry import family
 
-_TOKENS = 2**24
-"""More tokens than any model's context or vocabulary holds."""
 _MANY = 10**12
 """More tasks, trajectories or coalitions than anybody has: a number beyond it is a slip."""
 
@@ -35,25 +37,6 @@ class RunConfig(_Section):
     """Every draw of the run comes from it."""
     held_out: bool = False
     """A run on held-out tasks: never the default of `annotate`, `train` or `export`."""
-
-
-class ModelConfig(_Section):
-    path: str = "smollm2"
-    """`smollm2` (embedded), a checkpoint folder, or with `hub` an id of the Hugging Face hub."""
-    hub: bool = False
-    """Let the hub be reached; off by default."""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """`auto`: the checkpoint's own on a GPU; on a CPU bfloat16 where the processor computes in it, else float32."""
-    max_model_len: int = Field(4096, ge=64, le=_TOKENS)
-    """Context window in tokens; at most what the model was trained for."""
-    kv_cache_gib: float = Field(2.0, ge=1, le=65_536)
-    """Memory for keys and values on a CPU."""
-    gpu_memory: float = Field(0.5, gt=0, le=1)
-    """Share of a GPU's memory that the sampler keeps; a trainer beside it (`loop`) needs the rest."""
-    sync_tolerance: float | None = Field(None, gt=0, le=100)
-    """New weights in a running engine are compared with the checkpoint's, number by number. Then a few fixed tokens are
-    scored: the work stops where they differ from plain transformers by more than this (nats per token, rms). By
-    default three times as much as they did on the engine's first weights."""
 
 
 class TasksConfig(_Section):
@@ -83,56 +66,6 @@ class TasksConfig(_Section):
     """Parameters of the verifier."""
 
 
-class ToolConfig(_Section):
-    kind: Annotated[str, _named("tools")]
-    """search, calculator, or the path of a class with `run`."""
-    documents: str | list[str] = []
-    """search: one or several files, a document per line."""
-    k: int = Field(1, ge=1, le=1_000_000)
-    """search: documents returned."""
-    options: Options = {}
-    """Parameters of a tool of your own."""
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """What the tool is made with. `documents` and `k` are of the tools that come with the package."""
-        given = {} if family("tools").is_own(self.kind) else self.model_dump(include={"documents", "k"})
-        return {name: value for name, value in given.items() if value != type(self).model_fields[name].default} | (
-            self.options
-        )
-
-
-class AgentConfig(_Section):
-    name: str = Field(pattern=r"^[A-Za-z][\w-]*$", max_length=MAX_NAME)
-    """As it stands in the tables."""
-    role: str
-    """planner, worker, ...: credit and advantages are compared within a role."""
-    system: str = ""
-    """Its instructions."""
-    examples: list[tuple[str, str]] = []
-    """(what is said to it, what it answers): worked examples, shown before the conversation."""
-    tools: dict[str, str] = {}
-    """The verb that the agent writes -> the tool's name."""
-
-
-class TeamConfig(_Methods):
-    family = "teams"
-    name: str = ""
-    """As it stands in the tables."""
-    topology: Annotated[str, _named("teams")] = "planner_workers"
-    """Who speaks when: planner_workers, think_solve, voting, solo, or the path of a class with `play`."""
-    options: Options = {}
-    """Parameters of a topology of your own."""
-    max_turns: int = Field(6, ge=1, le=10_000)
-    """Turns of an agent in one call."""
-    agents: list[AgentConfig] = []
-    """Who plays."""
-    tools: dict[str, ToolConfig] = {}
-    """Tools by name; an agent names those that it may use."""
-    solo: AgentConfig | None = None
-    """The same model alone, for comparison. Without it: no instructions, no tools."""
-
-
 class SampleConfig(_Section):
     group_size: int = Field(4, ge=1, le=1_000_000)
     """Rollouts of one task."""
@@ -140,9 +73,9 @@ class SampleConfig(_Section):
     """Of every turn."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Below 1 a trainer cannot reproduce the log-probabilities: such messages are not trained on."""
-    top_k: int = Field(0, ge=0, le=_TOKENS)
+    top_k: int = Field(0, ge=0, le=TOKENS)
     """0: all tokens; else as top_p."""
-    max_tokens: int = Field(48, ge=1, le=_TOKENS)
+    max_tokens: int = Field(48, ge=1, le=TOKENS)
     """Tokens of one turn."""
     shard_size: int = Field(128, ge=1, le=1_000_000)
     """Rollouts that advance together and are committed together."""
@@ -304,6 +237,10 @@ class ImporterConfig(_Methods):
 class Config(_Section):
     run: RunConfig = RunConfig()
     model: ModelConfig = ModelConfig()
+    policies: dict[PolicyName, ModelConfig] = {}
+    """What speaks beside `[model]`: an agent names one in `policy`. The keys are those of `[model]`; one that is not
+    given is as there. The policies of a team have engines side by side: on a GPU their `gpu_memory` adds up, on a CPU
+    their weights and `kv_cache_gib` do."""
     tasks: TasksConfig = TasksConfig()
     team: TeamConfig = TeamConfig()
     sample: SampleConfig = SampleConfig()
@@ -319,6 +256,27 @@ class Config(_Section):
     written: SkipJsonSchema[dict[str, str]] = {}
     """No key to set: paths (or folders of them) -> how they were written, where that is different."""
 
+    @field_serializer("policies")
+    def _as_given(self, policies: dict[str, ModelConfig]) -> dict[str, Any]:
+        return {name: given.model_dump(mode="json", exclude_unset=True) for name, given in policies.items()}
+
+    @model_validator(mode="after")
+    def _policies_are_known(self) -> Self:
+        self.team.refuse_unknown(self.policies)
+        return self
+
+    def policy(self, name: str) -> ModelConfig:
+        """The model of the policy `name`; empty: the team's."""
+        if not name:
+            return self.model
+        given = self.policies[name]
+        return self.model.model_copy(update={key: getattr(given, key) for key in given.model_fields_set})
+
+    @property
+    def reaches_hub(self) -> bool:
+        """Whether a model or the tasks may come from the hub."""
+        return self.tasks.hub or any(self.policy(name).hub for name in ("", *self.policies))
+
     @property
     def data_root(self) -> Path:
         return Path(self.run.data)
@@ -331,10 +289,17 @@ class Config(_Section):
         """Everything that the sampled rows depend on, and nothing else. Paths stand as they were written: the same
         run has the same ids wherever it lies."""
         dump = self.model_dump(mode="json", include={"model", "tasks", "team", "sample"})
-        for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
-            del dump["model"][key]
+        policies = {name: self.policy(name).model_dump(mode="json") for name in self.team.policies}
+        for model in (dump["model"], *policies.values()):
+            for key in ("kv_cache_gib", "gpu_memory", "sync_tolerance"):
+                del model[key]
+        if policies:
+            dump["policies"] = policies
+        for agent in (*dump["team"]["agents"], *filter(None, [dump["team"]["solo"]])):
+            if not agent["policy"]:  # runs older than the key keep their names
+                del agent["policy"]
         for section, key in (("tasks", "verifier_options"), ("team", "options")):
-            if not dump[section][key]:  # runs older than the key keep their names
+            if not dump[section][key]:  # likewise
                 del dump[section][key]
         paths.change_paths(dump, lambda key, path: self.as_written(path))
         return {**dump, "seed": self.run.seed}

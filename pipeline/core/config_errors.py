@@ -23,7 +23,7 @@ def explain(error: ValidationError, config: type[BaseModel], what: str = "config
     if first["type"] == "string_too_long":
         most = first["ctx"]["max_length"]
         return f"{what}: {place} is too long ({len(first['input'])} characters, at most {most}){more}"
-    if first["type"] == "value_error" and len(first["loc"]) == 1:  # a section's own rule names its keys
+    if first["type"] == "value_error" and len(first["loc"]) <= 1:  # a section's own rule names its keys
         return f"{what}: {first['ctx']['error']}{more}"
     said = first["msg"].removeprefix("Value error, ")
     wrong = _wanted(first["loc"], config) or f"{said[0].lower()}{said[1:]}"

@@ -37,8 +37,11 @@ def document() -> str:
     """The page."""
     schema = Config.model_json_schema()
     parts = [_HEAD]
-    for section, reference in schema["properties"].items():
-        parts += _section(f"[{section}]", _definition(schema, reference) or {}, schema)
+    for section, field in schema["properties"].items():
+        if "patternProperties" in field:  # tables by name
+            parts += [f"## [{section}.NAME]", "", " ".join(field["description"].split()), ""]
+        else:
+            parts += _section(f"[{section}]", _definition(schema, field) or {}, schema)
         for family in (one for one in FAMILIES.values() if one.options.startswith(f"{section}.")):
             parts += _parameters(family)
     return "\n".join(parts).rstrip() + "\n"

@@ -44,6 +44,10 @@ def change_paths(values: Values, change: Callable[[str, str], str]) -> None:
         table = values.get(section)
         if isinstance(table, dict) and isinstance(table.get(key), str):
             table[key] = change(f"{section}.{key}", table[key])
+    policies = values.get("policies")
+    for name, policy in policies.items() if isinstance(policies, dict) else ():
+        if isinstance(policy, dict) and isinstance(policy.get("path"), str):
+            policy["path"] = change(f"policies.{name}.path", policy["path"])
     for section, key in _CODE:
         table = values.get(section)
         if isinstance(table, dict) and isinstance(table.get(key), str):
@@ -195,10 +199,19 @@ def _place(key: str, path: str, values: Values) -> str:
         first, *rest = Path(path).parts
         places = [Path(_data(values), *rest) if first == DATA else Path(path), *places]
     found = next((place for place in places if os.path.exists(str(place))), None)
-    section = values.get(key.partition(".")[0])
-    if found is None and isinstance(section, dict) and section.get("hub"):
-        return expanded  # a name on the hub
+    if found is None and _on_hub(key, values):
+        return expanded
     return str(found or places[0])
+
+
+def _on_hub(key: str, values: Values) -> bool:
+    """Whether the path at `key` may be a name on the hub. A policy is like the model in what it does not say."""
+    section, *names = key.split(".")
+    table = values.get(section)
+    if section == "policies" and isinstance(table, dict):
+        model = values.get("model")
+        table = {**(model if isinstance(model, dict) else {}), **table[names[0]]}
+    return isinstance(table, dict) and bool(table.get("hub"))
 
 
 def _beside(path: str) -> list[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -89,3 +89,22 @@ class Engine(Protocol):
     def unequal_weights(self, model: Path) -> list[str]:
         """Names of the tensors that the engine computes with and that are not the checkpoint's, rounded to `dtype`."""
         ...
+
+
+@dataclass(frozen=True)
+class Voice:
+    """What an agent speaks with: the engine of its policy, and the policy's id."""
+
+    policy_id: str
+    engine: Engine
+
+
+def engines_of(voices: Iterable[Voice]) -> list[Engine]:
+    """The engines of some voices, each once."""
+    return list({id(voice.engine): voice.engine for voice in voices}.values())
+
+
+def reset(voices: Mapping[str, Voice]) -> None:
+    """Empty the caches of all engines of some voices."""
+    for engine in engines_of(voices.values()):
+        engine.reset_prefix_cache()

@@ -60,6 +60,33 @@ def check_window(path: Path, window: int) -> None:
         raise UserError(f"config: model.max_model_len = {window}: this model was trained for at most {trained} tokens")
 
 
+def check_whole(path: Path) -> None:
+    """Raise UserError where a checkpoint's configuration or the heads of its weights cannot be read. Loads nothing."""
+    named = f"model.path = {str(path)!r}"
+    try:
+        told = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{named}: config.json is not JSON ({error}); give a whole checkpoint") from error
+    if not isinstance(told, dict) or not told.get("model_type"):
+        raise UserError(f"{named}: config.json names no model_type; give a checkpoint folder of transformers")
+    for file in sorted(path.glob("*.safetensors")):
+        _check_head(named, file)
+
+
+def _check_head(named: str, file: Path) -> None:
+    """Raise UserError where a file of weights is cut short or none at all."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(file), framework="numpy") as opened:
+            empty = not opened.keys()
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{named}: {file.name} is damaged ({reason}); copy or download it again") from error
+    if empty:
+        raise UserError(f"{named}: {file.name} holds no weights; give a whole checkpoint")
+
+
 def resolve_dtype(name: str) -> str:
     """What `auto` means here: on a CPU float32, unless it computes in bfloat16 (which is else emulated, 3 to 5
     times slower); on a GPU the checkpoint's own type, which vLLM finds out.

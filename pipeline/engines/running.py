@@ -1,7 +1,8 @@
-"""The engine of this process: started at its first use, its weights replaced and proved."""
+"""The engines of this process: started at their first use, their weights replaced and proved."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -16,7 +17,7 @@ from apportion.pipeline.engines.checkpoints import fingerprint, resolve_model, s
 
 @dataclass
 class _Running:
-    """The engine of this process, what it was started for, and the weights that it holds now."""
+    """An engine of this process, what it was started for, and the weights that it holds now."""
 
     key: str
     engine: Engine
@@ -31,17 +32,20 @@ _running: list[_Running] = []
 _guard = Lock()
 
 
-def engine_for(model: ModelConfig, data_root: Path) -> Engine:
-    """The engine of this process, started at its first use.
+def engine_for(model: ModelConfig, data_root: Path, beside: Collection[Engine] = ()) -> Engine:
+    """An engine of this process with the model's weights, started at its first use.
 
-    Other weights of the same architecture and tokenizer are loaded into it and proved to be there: WorkError where
-    they are not. Another architecture, tokenizer or context window gets an engine of its own.
+    Other weights of the same architecture and tokenizer are loaded into an engine at hand and proved to be there:
+    WorkError where they are not. Another architecture, tokenizer or context window gets an engine of its own, and so
+    do weights that are wanted `beside` those of other engines.
     """
     path = without_pattern(resolve_model(model.path, data_root=data_root, hub=model.hub).absolute())
     weights, tokenizer = fingerprint(path)
     key = digest([shape_of(path), tokenizer, model.dtype, model.max_model_len])
     with _guard:
-        running = next((one for one in _running if one.key == key), None)
+        alike = [one for one in _running if one.key == key]
+        free = [one for one in alike if not any(one.engine is other for other in beside)]
+        running = next((one for one in alike if one.holds == weights), next(iter(free), None))
         if running is None:
             from apportion.pipeline.engines.vllm import VllmEngine
 

@@ -33,7 +33,7 @@ _CPU_OPTIONS = {
 
 
 class VllmEngine:
-    """One vLLM engine. It is not thread-safe: one process, one engine, one caller at a time."""
+    """One vLLM engine. It is not thread-safe: one caller at a time. Several in a process get on with each other."""
 
     def __init__(
         self,
@@ -179,7 +179,6 @@ def start(
     model: Path, *, dtype: str, max_model_len: int, kv_cache_gib: float, gpu_memory: float, **options: Any
 ) -> Any:
     """vLLM's own engine over a checkpoint, quietly, as both runners want it. UserError where vLLM cannot load it."""
-    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(max(1, round(kv_cache_gib))))
     with silent(), _own_preload():
         if is_cpu_build():
             _without_compiler()
@@ -187,7 +186,11 @@ def start(
 
         _shield_llvmlite()
         if _on_cpu():
-            options |= {**_CPU_OPTIONS, "max_num_batched_tokens": max(4096, max_model_len)}
+            # Each engine has a cache of its own; the user's VLLM_CPU_KVCACHE_SPACE goes before this.
+            cache = max(1, round(kv_cache_gib)) * 2**30
+            options |= {
+                **_CPU_OPTIONS, "kv_cache_memory_bytes": cache, "max_num_batched_tokens": max(4096, max_model_len),
+            }  # fmt: skip
         else:
             options |= {"gpu_memory_utilization": gpu_memory}
         try:

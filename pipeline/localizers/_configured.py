@@ -13,8 +13,8 @@ from apportion.pipeline.core.dry_run import is_dry
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import file_digest
 from apportion.pipeline.core.registry import family
-from apportion.pipeline.engines import running
 from apportion.pipeline.engines.base import Engine
+from apportion.pipeline.engines.policy import policies_of
 from apportion.pipeline.localizers.base import Continue, Localizer, Means, Needs, label, make
 
 STAND_IN = "learned"
@@ -97,6 +97,6 @@ class Configured:
         return [*spec, sources] if method.learns and method.trained_on is None else spec
 
     def _engine(self) -> Engine:
-        engine = running.engine_for(self.config.model, self.config.data_root)
+        engine = policies_of(self.config).team.engine()
         engine.reset_prefix_cache()
         return engine

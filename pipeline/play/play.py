@@ -1,15 +1,16 @@
-"""Sampling: every live conversation of a shard advances together, one engine call a round."""
+"""Sampling: every live conversation of a shard advances together, one call per engine and round."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from apportion.pipeline.core.config import SampleConfig
 from apportion.pipeline.core.ids import digest, seed_of
 from apportion.pipeline.core.limits import limited
-from apportion.pipeline.engines.base import Engine, SampleRequest
+from apportion.pipeline.engines.base import Sample, SampleRequest, Voice, engines_of
 from apportion.pipeline.play.team import Team
 from apportion.pipeline.teams.base import Conversation, DivergedError, Message, Play, Scripted, Turn
 from apportion.pipeline.trajectory.markers import ForgedRolesError
@@ -45,6 +46,8 @@ class Played:
     rollout: Rollout
     talk: Conversation
     team: Team
+    policies: Mapping[str, str]
+    """Agent -> id of the policy that wrote what was not repeated."""
 
 
 def rollouts(
@@ -61,20 +64,24 @@ def rollouts(
 
 
 def play(
-    engine: Engine,
+    voices: Mapping[str, Voice],
     team: Team,
     asked: Sequence[Rollout],
     config: SampleConfig,
     progress: Callable[[int], None] | None = None,
 ) -> list[Played]:
-    """Play every rollout to its end. One engine call a round, for the turns of all live conversations."""
-    played = [Played(rollout, team.talk(rollout.task, rollout.script), team) for rollout in asked]
+    """Play every rollout to its end. `voices`: of every agent.
+
+    One call per engine and round, for the turns of all live conversations.
+    """
+    policies = {agent: voice.policy_id for agent, voice in voices.items()}
+    played = [Played(rollout, team.talk(rollout.task, rollout.script), team, policies) for rollout in asked]
     live: list[tuple[Played, Play, list[Turn]]] = []
     for one in played:
         game = team.topology.play(one.talk)
         _advance(one, game, None, live, progress)
     while live:
-        written = _write(engine, [(one, turn) for one, _, turns in live for turn in turns], config)
+        written = _write(voices, [(one, turn) for one, _, turns in live for turn in turns], config)
         before, live, start = live, [], 0
         for one, game, turns in before:
             answers = written[start : start + len(turns)]
@@ -112,10 +119,12 @@ def _report(progress: Callable[[int], None] | None) -> None:
         progress(1)
 
 
-def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleConfig) -> list[Message | None]:
+def _write(
+    voices: Mapping[str, Voice], turns: Sequence[tuple[Played, Turn]], config: SampleConfig
+) -> list[Message | None]:
     """The messages written for `turns`; None where the prompt leaves no room in the context window, or cannot be made.
 
-    A script's turns are repeated without the engine: in every conversation they come before the sampled ones.
+    A script's turns are repeated without an engine: in every conversation they come before the sampled ones.
     """
     messages: list[Message | None] = [None] * len(turns)
     fresh: list[int] = []
@@ -130,20 +139,7 @@ def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleC
                 messages[position] = one.talk.write(turn, recorded.text)
             except DivergedError as error:
                 one.talk.error, one.talk.fault, one.talk.diverged = str(error), True, True
-    prompts = _prompts(engine.tokenizer, [(turns[i][0].talk, turns[i][1]) for i in fresh])
-    requests: list[SampleRequest] = []
-    fits: list[int] = []
-    for position, prompt in zip(fresh, prompts, strict=True):
-        one = turns[position][0]
-        if prompt is None:
-            continue
-        room = min(config.max_tokens, engine.max_model_len - len(prompt))
-        if room < 1:
-            continue
-        seed = seed_of(one.rollout.seed, len(one.talk.messages), position_in_round(turns, position))
-        requests.append(SampleRequest(prompt, room, seed, config.temperature, config.top_p, config.top_k))
-        fits.append(position)
-    for position, request, sample in zip(fits, requests, engine.sample(requests) if requests else [], strict=True):
+    for position, request, sample in sorted(_sampled(voices, turns, fresh, config), key=itemgetter(0)):
         one, turn = turns[position]
         message = one.talk.write(turn, sample.text.strip())
         message.prompt_ids = request.prompt_ids
@@ -153,6 +149,26 @@ def _write(engine: Engine, turns: Sequence[tuple[Played, Turn]], config: SampleC
         message.seed = request.seed
         messages[position] = message
     return messages
+
+
+def _sampled(
+    voices: Mapping[str, Voice], turns: Sequence[tuple[Played, Turn]], fresh: Sequence[int], config: SampleConfig
+) -> Iterator[tuple[int, SampleRequest, Sample]]:
+    """Position, request and sample of the `fresh` turns whose prompts fit, engine by engine."""
+    for engine in engines_of(voices[turns[position][1].agent] for position in fresh):
+        mine = [position for position in fresh if voices[turns[position][1].agent].engine is engine]
+        prompts = _prompts(engine.tokenizer, [(turns[i][0].talk, turns[i][1]) for i in mine])
+        requests: list[SampleRequest] = []
+        fits: list[int] = []
+        for position, prompt in zip(mine, prompts, strict=True):
+            room = 0 if prompt is None else min(config.max_tokens, engine.max_model_len - len(prompt))
+            if prompt is None or room < 1:
+                continue
+            one = turns[position][0]
+            seed = seed_of(one.rollout.seed, len(one.talk.messages), position_in_round(turns, position))
+            requests.append(SampleRequest(prompt, room, seed, config.temperature, config.top_p, config.top_k))
+            fits.append(position)
+        yield from zip(fits, requests, engine.sample(requests) if requests else [], strict=True)
 
 
 def position_in_round(turns: Sequence[tuple[Played, Turn]], position: int) -> int:
@@ -190,11 +206,21 @@ def _chat(talk: Conversation, turn: Turn) -> Chat:
     return chat(agent.name, agent.system, agent.examples, shown)
 
 
-def first_prompts(team: Team, task: Task, tokenizer: Any) -> list[int]:
-    """Tokens of the prompts of the first round of a conversation about `task`, before anybody has spoken."""
+def first_prompts(team: Team, task: Task, tokenizers: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Who speaks in the first round of a conversation about `task`, and the tokens of their prompts.
+
+    `tokenizers`: of every agent.
+    """
     talk = team.talk(task)
     turns = next(team.topology.play(talk), [])
-    return [len(ids) for ids in _prompts(tokenizer, [(talk, turn) for turn in turns]) if ids is not None]
+    prompts = [(turn.agent, _prompts(tokenizers[turn.agent], [(talk, turn)])[0]) for turn in turns]
+    return [(agent, len(ids)) for agent, ids in prompts if ids is not None]
+
+
+def opening_prompt(team: Team, task: Task, agent: str, tokenizer: Any) -> tuple[int, ...] | None:
+    """Token ids of a prompt in which an agent sees nothing but its instructions and the task."""
+    talk = team.talk(task)
+    return _prompts(tokenizer, [(talk, talk.turn(agent, [talk.question]))])[0]
 
 
 def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name: str) -> dict[str, Any]:
@@ -236,7 +262,7 @@ def trajectory_row(played: Played, verifier: Verifier, batch: int, verifier_name
     }
 
 
-def message_rows(played: Played, config: SampleConfig, policy: str) -> list[dict[str, Any]]:
+def message_rows(played: Played, config: SampleConfig) -> list[dict[str, Any]]:
     """The rows of `messages`, token columns as the sampler gave them.
 
     A truncated sampling distribution (top-p, top-k) or greedy decoding gives log-probabilities that a trainer cannot
@@ -276,7 +302,7 @@ def message_rows(played: Played, config: SampleConfig, policy: str) -> list[dict
                 "tool_input": message.tool_input,
                 "tool_valid": message.tool_valid,
                 "trainable": sampled and trainable,
-                "policy_id": policy if sampled else None,
+                "policy_id": played.policies[message.agent] if sampled else None,
             }
         )
     return rows

@@ -31,6 +31,8 @@ class Alternative:
     step: int
     proposal: str
     number: int
+    policy_id: str | None
+    """What wrote it."""
     text: str
     prompt_ids: tuple[int, ...] | None
     completion_ids: tuple[int, ...] | None
@@ -42,7 +44,7 @@ class Alternative:
     """(k, successes) of fresh continuations; None where it was not selected."""
     baseline: tuple[int, int] | None = None
 
-    def row(self, policy: str) -> dict[str, Any]:
+    def row(self) -> dict[str, Any]:
         """The row of `repairs`."""
         recorded = self.log.messages[self.step]
         return {
@@ -51,7 +53,7 @@ class Alternative:
             "proposal": self.proposal,
             "alternative_index": self.number,
             "agent": recorded["agent"],
-            "policy_id": policy,
+            "policy_id": self.policy_id,
             "text": self.text,
             "prompt_ids": _list(self.prompt_ids),
             "completion_ids": _list(self.completion_ids),
@@ -79,8 +81,8 @@ def alternatives(log: Log, step: int, proposal: str, played: Iterable[tuple[Play
         if message.text == str(log.messages[step]["text"]):
             continue
         first = found.get(message.text) or Alternative(
-            log, step, proposal, len(found), message.text, message.prompt_ids, message.completion_ids,
-            one.rollout.trajectory_id, 0, 0,
+            log, step, proposal, len(found), one.policies[message.agent], message.text, message.prompt_ids,
+            message.completion_ids, one.rollout.trajectory_id, 0, 0,
         )  # fmt: skip
         found[message.text] = replace(
             first,
@@ -135,7 +137,7 @@ def siblings(failure: Log, others: Sequence[Log]) -> Alternative | None:
             continue
         theirs = other.messages[step]
         best = Alternative(
-            failure, step, SIBLING, 0, str(theirs["text"]), tuple(theirs["prompt_ids"]),
+            failure, step, SIBLING, 0, theirs["policy_id"], str(theirs["text"]), tuple(theirs["prompt_ids"]),
             tuple(theirs["completion_ids"]), other.trajectory_id, 1, 1,
         )  # fmt: skip
     return best

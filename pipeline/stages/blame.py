@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.engines import running
-from apportion.pipeline.engines.checks import to_speak
-from apportion.pipeline.engines.policy import policy_of, scorer_of
+from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.localizers._configured import Configured
 from apportion.pipeline.localizers._first_error import VERSION as FIRST_ERROR_VERSION
 from apportion.pipeline.localizers.base import Localizer, Needs
@@ -53,10 +51,11 @@ class Blame(Stage[Shard, int]):
         """Find the shards whose failures are looked at; refuse to repair under other conditions than the run's own."""
         self.run, config, section = run, run.config, run.config.failures
         self.configured = Configured(config)
-        self.scorer, (self.policy_id, _) = scorer_of(config), policy_of(config)
+        self.policies = policies_of(config)
+        self.scorer = self.policies.team.scorer
         sources = run.sources(*SPOKEN) if section.localizer != "none" else []
         if any(source.kind is Kind.SAMPLED for source in sources):
-            check_conditions(config, run.id, self.policy_id, "a repair", "failures.localizer=none")
+            check_conditions(config, run.id, "a repair", "failures.localizer=none")
         contents = [source.fingerprint for source in sources]
         shared = section.model_dump(mode="json", include={"rollouts", "margin", "alternatives", "confirmations"})
         shards = []
@@ -92,8 +91,10 @@ class Blame(Stage[Shard, int]):
             check_team(config)
         if continued:
             check_verifier(config)
-        if continued or self._asks_scorer():
-            to_speak(config)
+        if continued:
+            tokenizers_of(self.policies.by_name)
+        elif self._asks_scorer():
+            self.policies.team.tokenizer()
 
     def _asks_scorer(self) -> bool:
         """Whether a pending shard asks the model for likelihoods; code that a dry run does not load may as well."""
@@ -147,11 +148,11 @@ class Blame(Stage[Shard, int]):
         write = self.run.writer(shard.name, shard.fingerprint)
         played = bench.played if bench else []
         write("trajectories", [{**row, "batch_index": None} for _, row in played])
-        write("messages", [row for one, _ in played for row in message_rows(one, config.sample, self.policy_id)])
-        asked = {Needs.SCORER: self.scorer, Needs.CONTINUATIONS: self.policy_id}
+        write("messages", [row for one, _ in played for row in message_rows(one, config.sample)])
+        asked = {Needs.SCORER: self.scorer, Needs.CONTINUATIONS: self.policies.id}
         write("steps", [row for one in located for row in one.steps(asked.get(one.method.needs))])
         write("localizations", [one.row() for one in located])
-        repair_rows = [repair.row(self.policy_id) for repair in repairs]
+        repair_rows = [repair.row() for repair in repairs]
         write("repairs", repair_rows)
         write("rejects", rejects)
         write("preferences", pairs_of_shard(repair_rows, logs, self.run.read("tasks"), shard.name))
@@ -169,5 +170,4 @@ class Blame(Stage[Shard, int]):
 
     def foretell(self) -> Iterator[str]:
         """Failures, prefixes and continuations of the pending shards; what is not looked at, and why."""
-        config = self.run.config
-        yield from told_of(self, running.tokenizer_for(config.model, config.data_root) if self._asks_scorer() else None)
+        yield from told_of(self, self.policies.team.tokenizer() if self._asks_scorer() else None)

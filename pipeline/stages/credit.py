@@ -13,9 +13,7 @@ from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.registry import family
-from apportion.pipeline.engines import running
-from apportion.pipeline.engines.checks import to_speak
-from apportion.pipeline.engines.policy import policy_of, scorer_of
+from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.games.game import Rules
 from apportion.pipeline.games.rejects import COLUMNS, unplayable
 from apportion.pipeline.games.tables import credit_table, interaction_table, leak_of, message_table
@@ -67,7 +65,7 @@ class Credit(Stage[Shard, int]):
         """
         self.run, config = run, run.config
         sources = run.sources(*SPOKEN)
-        self.scorer, (self.policy_id, _) = scorer_of(config), policy_of(config)
+        self.policies = policies_of(config)
         sources = sources if config.annotate.on != "none" else []
         logs = {source.kind is Kind.IMPORTED for source in sources}
         nature, assumed = nature_for(config, run.manifest, dry=dry) if False in logs else (None, "")
@@ -76,7 +74,7 @@ class Credit(Stage[Shard, int]):
         if sources and not valued:
             raise UserError(f"run {run.id!r} holds imported logs, which {kinds[True][0].no_logs}")
         for value in {source.kind: kinds[source.kind is Kind.IMPORTED][0] for source in valued}.values():
-            value.check(config, run.id, self.policy_id)
+            value.check(config, run.id)
         judged = [config.tasks.verifier, *filter(None, [config.tasks.verifier_options])]
         specs = {alien: digest([rules.__dict__, *judged], 8) for alien, (_, rules, _) in kinds.items()}
         solved = config.annotate.model_dump(mode="json", include={"players", "estimator", "budget", "token_budget"})
@@ -100,7 +98,16 @@ class Credit(Stage[Shard, int]):
         unread = dry and family("values").is_own(name)
         value = value_function(config.annotate, DEFAULT if unread else name)
         answerer = "outcome" if topology and topology.answerer == "outcome" else "player"
-        rules = value.rules(Terms(config, self.scorer, topology.name if topology else "", fitting, answerer))
+        rules = value.rules(
+            Terms(
+                config,
+                self.policies.team.scorer,
+                self.policies.sampler,
+                topology.name if topology else "",
+                fitting,
+                answerer,
+            )
+        )
         if not unread:
             return value, rules, ""
         kept = rules_kept(self.run.manifest, config.annotate.value, config.annotate.options)
@@ -121,8 +128,10 @@ class Credit(Stage[Shard, int]):
             check_team(config)
         if needs & {Need.RUN, Need.VERIFIER}:
             check_verifier(config)
-        if needs & {Need.RUN, Need.SCORER, Need.SAMPLER}:
-            to_speak(config)
+        if needs & {Need.RUN, Need.SAMPLER}:
+            tokenizers_of(self.policies.by_name)
+        elif Need.SCORER in needs:
+            self.policies.team.tokenizer()
 
     def games_of(self, shard: Shard) -> Games:
         """The games of the trajectories asked for, and of those credited before: a narrower choice loses nothing, and
@@ -136,7 +145,7 @@ class Credit(Stage[Shard, int]):
         """Credit one shard and commit its tables, message credits last. Returns the number of games."""
         config, games = self.run.config, self.games_of(shard)
         total = sum(len(planned.masks) for planned in games.planned)
-        desk = Desk(config, self.policy_id, games.logs, f"coalitions {shard.source}", total)
+        desk = Desk(config, games.logs, f"coalitions {shard.source}", total)
         valued = value_games(shard.value, games, desk)
         if shard.value.own_code:
             keep_rules(
@@ -163,9 +172,8 @@ class Credit(Stage[Shard, int]):
 
     def foretell(self) -> Iterator[str]:
         """Games, coalitions and tokens of the pending shards; why there are no other games."""
-        config, pending = self.run.config, self.pending
-        needs = {need for shard in pending for need in shard.value.needs} & {Need.SCORER, Need.SAMPLER}
-        tokenizer = running.tokenizer_for(config.model, config.data_root) if needs else None
+        needs = {need for shard in self.pending for need in shard.value.needs} & {Need.SCORER, Need.SAMPLER}
+        tokenizer = self.policies.team.tokenizer() if needs else None
         if self.assumed:
             yield self.assumed
         yield from told_of(self, foresee(self, tokenizer))

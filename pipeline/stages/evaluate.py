@@ -14,7 +14,7 @@ from apportion.pipeline.core.dry_run import is_dry
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.progress import watcher
 from apportion.pipeline.core.registry import family
-from apportion.pipeline.engines import running
+from apportion.pipeline.engines.policy import policies_of
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question, unlabelled
 from apportion.pipeline.evaluation.labelled import Annotator
 from apportion.pipeline.evaluation.report import BASELINE, Judged, Report, report_on_logs, report_on_solutions
@@ -62,7 +62,7 @@ class Evaluation:
         """What localizers get. Logs in a file cannot be continued."""
         config = self.config
         return Means(
-            lambda: running.engine_for(config.model, config.data_root), None, config.annotate.cue,
+            policies_of(config).team.engine, None, config.annotate.cue,
             config.model.max_model_len, self.choices.seed, self.sound,
         )  # fmt: skip
 

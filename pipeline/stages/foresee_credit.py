@@ -45,7 +45,7 @@ def foresee(stage: Credit, tokenizer: Any) -> Foreseen:
         _leave_out(seen, stage.run, shard.source)
         found = stage.games_of(shard)
         seen.reasons += [aside.reason for aside in found.aside]
-        desk = Desk(config, stage.policy_id, found.logs, dry_tokenizer=tokenizer)
+        desk = Desk(config, found.logs, dry_tokenizer=tokenizer)
         games = _asked(seen, shard.value, found.planned, desk)
         # The answer is looked for in what the answering agent saw; games of branches have one player by their nature.
         logs = {game.trajectory_id: found.logs[game.trajectory_id] for game in games if game.view}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.engines.policy import policy_of
 from apportion.pipeline.faults.faults import Fault, faults, pool
 from apportion.pipeline.play.branch import branch
 from apportion.pipeline.play.continuation import Bench, check_conditions
@@ -63,8 +62,7 @@ class Inject(Stage[Shard, Injected]):
                 f"run {run.id!r} has no sampled rollouts, and only those can be continued: sample one (apportion "
                 "sample)"
             )
-        self.policy_id, _ = policy_of(config)
-        check_conditions(config, run.id, self.policy_id, "a continuation", "--run to a run that it sampled")
+        check_conditions(config, run.id, "a continuation", "--run to a run that it sampled")
         spec = [ALGORITHM_VERSION, config.inject.model_dump(mode="json"), config.sampling()]
         self.shards = [Shard(source.name, digest([spec, source.fingerprint])) for source in sources]
 
@@ -92,7 +90,7 @@ class Inject(Stage[Shard, Injected]):
         verdicts = [success for _, success in bench.judge("planted faults", rollouts)] if bench else []
         played = bench.played if bench else []
         write = self.run.writer(shard.name, shard.fingerprint)
-        write("messages", [row for one, _ in played for row in message_rows(one, config.sample, self.policy_id)])
+        write("messages", [row for one, _ in played for row in message_rows(one, config.sample)])
         labels = [
             {"fault_kind": fault.kind, "fault_step": fault.step, "fault_agent": fault.agent} for _, fault in planned
         ]

@@ -1,4 +1,7 @@
-"""Stage: the plan of an online-style loop, whose state is nothing but the runs and checkpoints that stand."""
+"""Stage: the plan of an online-style loop, whose state is nothing but the runs and checkpoints that stand.
+
+The team's policy is what is trained: agents with a policy of their own keep it as it is.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Round:
     out: Path
 
     def by(self, model: str) -> Round:
-        """The same iteration by the policy at `model`."""
+        """The same iteration with the team's policy at `model`."""
         section = self.config.model.model_copy(update={"path": model})
         return replace(self, config=self.config.model_copy(update={"model": section}))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apportion.pipeline.core.config import AgentConfig, Config
 from apportion.pipeline.core.dry_run import is_dry
 from apportion.pipeline.core.registry import family
-from apportion.pipeline.engines.checks import to_speak
+from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.play.team import load_team
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.verifiers import get_verifier
@@ -17,7 +17,7 @@ def to_continue(config: Config, run: str, pending: bool) -> None:
     if pending:
         check_team(config)
         check_verifier(config)
-        to_speak(config)
+        tokenizers_of(policies_of(config).by_name)
 
 
 def check_team(config: Config) -> None:

@@ -12,10 +12,18 @@ from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.progress import watcher
-from apportion.pipeline.engines import running
-from apportion.pipeline.engines.checks import to_speak
-from apportion.pipeline.engines.policy import policy_of
-from apportion.pipeline.play.play import Played, Rollout, first_prompts, message_rows, play, rollouts, trajectory_row
+from apportion.pipeline.engines.base import reset
+from apportion.pipeline.engines.policy import Policy, policies_of, tokenizers_of, voices_of
+from apportion.pipeline.play.play import (
+    Played,
+    Rollout,
+    first_prompts,
+    message_rows,
+    opening_prompt,
+    play,
+    rollouts,
+    trajectory_row,
+)
 from apportion.pipeline.play.team import Team, load_team, nature_of
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.run import Kind, Run, reject_row
@@ -45,7 +53,7 @@ class Sample(Stage[Shard, list[Played]]):
     """Sample groups of rollouts of a team, and of the same model alone. All of it is known before a model is loaded.
 
     `rules`: digest of what a rollout is played by (team, decoding, verifier, documents, seed). `spec`: digest of all
-    that the rows depend on: rules, tasks, policy.
+    that the rows depend on: rules, tasks, policies.
     """
 
     verb = "sample"
@@ -57,16 +65,21 @@ class Sample(Stage[Shard, list[Played]]):
         self.team, self.solo = load_team(config.team)
         get_verifier(config.tasks.verifier, **config.tasks.verifier_options)
         self.tasks, self.rejects = gather_tasks(config)
-        self.policy_id, self.policy = policy_of(config)
+        self.policies = policies_of(config)
         self.rules = rules_of(config)
-        self.spec = digest([self.rules, self.policy_id, [task.task_id for task in self.tasks]])
-        kinds = [Kind.SAMPLED, *([Kind.SOLO] if config.sample.solo else [])]
-        self.shards = [shard for kind in kinds for shard in self._cut(kind)]
+        self.spec = digest([self.rules, self.policies.id, [task.task_id for task in self.tasks]])
+        self.kinds = (Kind.SAMPLED, Kind.SOLO) if config.sample.solo else (Kind.SAMPLED,)
+        self.shards = [shard for kind in self.kinds for shard in self._cut(kind)]
+
+    def cast(self, kind: Kind) -> tuple[Team, dict[str, Policy]]:
+        """Who plays the rollouts of a kind: the team, and the policy of every agent."""
+        team = self.solo if kind is Kind.SOLO else self.team
+        return team, self.policies.of([agent.name for agent in team.agents], solo=kind is Kind.SOLO)
 
     def _cut(self, kind: Kind) -> Iterator[Shard]:
         """The shards of one kind: whole groups, at most `shard_size` rollouts."""
         config = self.run.config
-        every = rollouts(self.tasks, config.sample, config.run.seed, self.policy_id, self.rules, kind)
+        every = rollouts(self.tasks, config.sample, config.run.seed, self.policies.id, self.rules, kind)
         step = max(1, config.sample.shard_size // config.sample.group_size) * config.sample.group_size
         for number, start in enumerate(range(0, len(every), step)):
             part = tuple(every[start : start + step])
@@ -77,29 +90,29 @@ class Sample(Stage[Shard, list[Played]]):
         """Also refuse a name that is taken, and a model whose chat template refuses the team's first prompts."""
         self.run.claimed(self.spec)
         super().ready()
-        if self.pending:
-            tokenizer = to_speak(self.run.config)
-            for team in (self.team, self.solo) if self.run.config.sample.solo else (self.team,):
-                self._template_takes(team, tokenizer)
+        for kind in self.kinds if self.pending else ():
+            team, policies = self.cast(kind)
+            for agent, tokenizer in tokenizers_of(policies).items():
+                self._template_takes(team, agent, policies[agent], tokenizer)
 
-    def _template_takes(self, team: Team, tokenizer: Any) -> None:
+    def _template_takes(self, team: Team, agent: str, policy: Policy, tokenizer: Any) -> None:
         try:
-            first_prompts(team, self.tasks[0], tokenizer)
+            opening_prompt(team, self.tasks[0], agent, tokenizer)
         except TemplateError as error:
             raise UserError(
-                f"model.path = {self.run.config.model.path!r}: its chat template refuses the prompts of team "
+                f"{policy.key}.path = {policy.model.path!r}: its chat template refuses the prompts of team "
                 f"{team.name} ({error}); change the team's instructions and examples, or the model"
             ) from error
 
     def begin(self) -> None:
-        """Write the run's manifest, tasks, policy and rejects; refuse a run whose configuration was another.
+        """Write the run's manifest, tasks, policies and rejects; refuse a run whose configuration was another.
 
-        The engine is started first: where that fails, no run is left behind in which nothing was sampled.
+        The engines are started first: where that fails, no run is left behind in which nothing was sampled.
         """
         config = self.run.config
         self.run.claimed(self.spec)
         if self.pending:
-            running.engine_for(config.model, config.data_root)
+            voices_of(self.cast(self.pending[0].kind)[1])
         self.run.claim(
             {
                 "kind": "sample", "spec": self.spec, "rules": self.rules,
@@ -110,20 +123,20 @@ class Sample(Stage[Shard, list[Played]]):
         super().begin()
         write = self.run.writer("00000", digest([ALGORITHM_VERSION, self.spec]))
         write("tasks", [task_row(task) | {"source": config.as_written(task.source)} for task in self.tasks])
-        write("policies", [{"policy_id": self.policy_id, **self.policy}])
+        write("policies", self.policies.rows())
         write("rejects", [reject_row(reject, "tasks") for reject in self.rejects])
 
     def work(self, shard: Shard) -> list[Played]:
-        """Sample one shard: messages are committed first, trajectories last. The engine's cache starts empty."""
+        """Sample one shard: messages are committed first, trajectories last. The engines' caches start empty."""
         config = self.run.config
-        engine = running.engine_for(config.model, config.data_root)
-        engine.reset_prefix_cache()
-        team = self.solo if shard.kind is Kind.SOLO else self.team
+        team, policies = self.cast(shard.kind)
+        voices = voices_of(policies)
+        reset(voices)
         done = watcher().start(f"sampling {shard.name}", len(shard.rollouts))
-        played = play(engine, team, shard.rollouts, config.sample, done)
+        played = play(voices, team, shard.rollouts, config.sample, done)
         verifier = get_verifier(config.tasks.verifier, **config.tasks.verifier_options)
         write = self.run.writer(shard.name, shard.fingerprint, shard.kind)
-        write("messages", [row for one in played for row in message_rows(one, config.sample, self.policy_id)])
+        write("messages", [row for one in played for row in message_rows(one, config.sample)])
         write("trajectories", [trajectory_row(one, verifier, shard.number, config.tasks.verifier) for one in played])
         return played
 
@@ -151,17 +164,21 @@ class Sample(Stage[Shard, list[Played]]):
 
     def _full_from_the_start(self) -> Iterator[str]:
         """Of the pending rollouts, a line on the tasks whose first prompt leaves no room in the context window."""
-        config = self.run.config
-        tokenizer, window = running.tokenizer_for(config.model, config.data_root), config.model.max_model_len
-        for team, kind in ((self.team, Kind.SAMPLED), (self.solo, Kind.SOLO)):
+        for kind in self.kinds:
             waiting = [one for shard in self.pending if shard.kind is kind for one in shard.rollouts]
             tasks = {one.task.task_id: one.task for one in waiting}
-            sizes = [max(first_prompts(team, task, tokenizer), default=0) for task in tasks.values()]
-            full = [size for size in sizes if size >= window]
+            if not tasks:
+                continue
+            team, policies = self.cast(kind)
+            tokenizers = tokenizers_of(policies)
+            windows = {agent: policy.model.max_model_len for agent, policy in policies.items()}
+            prompts = [dict(first_prompts(team, task, tokenizers)) for task in tasks.values()]
+            full = [max(sizes.values()) for sizes in prompts if any(sizes[name] >= windows[name] for name in sizes)]
             if full:
+                keys = {f"{one.key}.max_model_len = {one.model.max_model_len}" for one in policies.values()}
                 yield (
-                    f"cut: in {len(full):,} of {len(sizes):,} tasks the first prompt of {team.name} ({min(full):,} to "
-                    f"{max(full):,} tokens) leaves no room in model.max_model_len = {window}: they break off at once"
+                    f"cut: in {len(full):,} of {len(tasks):,} tasks the first prompt of {team.name} ({min(full):,} to "
+                    f"{max(full):,} tokens) leaves no room in {' or '.join(sorted(keys))}: they break off at once"
                 )
 
 

@@ -21,8 +21,8 @@ from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.places import hold
 from apportion.pipeline.core.progress import watcher
 from apportion.pipeline.datasets.hygiene import apart, clean, of_task, with_split
-from apportion.pipeline.engines.checkpoints import PROVENANCE, provenance, resolve_model
-from apportion.pipeline.engines.policy import policy_of
+from apportion.pipeline.engines.checkpoints import PROVENANCE, provenance
+from apportion.pipeline.engines.policy import Policy, policies_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import advantages
 from apportion.pipeline.stages.common import ALGORITHM_VERSION, set_apart
@@ -45,6 +45,8 @@ class TrainPlan:
     config: Config
     run: str
     kind: Kind
+    policy: Policy
+    """What is trained, on the messages of its own agents."""
     out: Path
     data: pa.Table
     told: dict[str, Any]
@@ -58,7 +60,7 @@ class TrainPlan:
 
     @property
     def name(self) -> str:
-        return self.kind if self.made is None else f"{self.kind}-{self.made.method}"
+        return _name(self.kind, self.made, self.policy)
 
     @property
     def job(self) -> str:
@@ -76,41 +78,60 @@ class TrainPlan:
         return self.trained and store.shard_stands(self.run, f"train-{self.job}", self.job, RECORDS)
 
 
-def plan(config: Config, run: str, kind: Kind, out: Path | None = None, iteration: int = 0) -> TrainPlan:
-    """Gather the rows to train on, and refuse what cannot be trained. GRPO's advantages are computed here."""
+def plan(
+    config: Config, run: str, kind: Kind, out: Path | None = None, iteration: int = 0, policy: str = ""
+) -> TrainPlan:
+    """Gather the rows to train on, and refuse what cannot be trained. GRPO's advantages are computed here.
+
+    `policy`: name of the one that is trained; by default the team's. The others stay as they are.
+    """
     store = Store(config.store_root)
-    policy_id, policy = policy_of(config)
+    trained = policies_of(config).named(policy)
     made = advantages.make(config, run) if kind == "grpo" else None
     every = _pairs(config, store, run) if made is None else _sequences(config, store, run, made.rows)
+    every = _of_policy(config, every, policy)
     data = every.filter(pc.field("split") == TRAINED)
     elsewhere = every.num_rows - data.num_rows
     data = _limited(data, "task_id" if kind == "dpo" else "group_id", config.train.limit)
     if not data.num_rows:
-        cure = "annotate its failures (apportion annotate), or sample more rollouts"
-        if kind == "grpo":
-            cure = (
-                "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
-            )
-        if config.export.evaluation:
-            cure += "; mind that questions in export.evaluation are left out"
-        if elsewhere:
-            cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test"
-        raise NothingToLearnError(f"run {run!r} has nothing to train {kind} on: {cure}")
+        raise NothingToLearnError(_nothing(config, run, kind, policy, elsewhere))
     usable, refused = (refuse_pairs if kind == "dpo" else refuse_sequences)(frame(data))
     if usable.is_empty():
         raise UserError(f"run {run!r}: none of its {data.num_rows} rows can be trained on; refused: {refused}")
-    _check_policy(config, kind, policy_id, policy, store.read("policies", run).to_pylist(), data)
+    _check_policy(kind, trained, store.read("policies", run).to_pylist(), data)
     settings = _settings(config, kind)
-    job = digest([ALGORITHM_VERSION, kind, policy_id, settings, config.run.seed, _digest(data)])
+    job = digest([ALGORITHM_VERSION, kind, trained.id, settings, config.run.seed, _digest(data)])
     told = {
-        "base": policy["base"], "version": int(policy["version"]) + 1, "parent": policy_id, "trainer": kind,
-        "run": run, "iteration": iteration, "settings": settings, "job": job,
+        "base": trained.row["base"], "version": int(trained.row["version"]) + 1, "parent": trained.id,
+        "trainer": kind, "run": run, "iteration": iteration, "settings": settings, "job": job,
     }  # fmt: skip
-    name = kind if made is None else f"{kind}-{made.method}"
-    folder = out or config.data_root / "checkpoints" / f"{run}-{name}"
-    planned = TrainPlan(config, run, kind, folder, data, told, elsewhere, made, refused)
+    folder = out or config.data_root / "checkpoints" / f"{run}-{_name(kind, made, trained)}"
+    planned = TrainPlan(config, run, kind, trained, folder, data, told, elsewhere, made, refused)
     _check_place(planned)
     return planned
+
+
+def _name(kind: Kind, made: advantages.Made | None, policy: Policy) -> str:
+    return "-".join(filter(None, [kind, made.method if made else "", policy.name]))
+
+
+def _of_policy(config: Config, rows: pa.Table, name: str) -> pa.Table:
+    """The rows of the agents whose policy is the one called `name`; an agent that is not configured has the team's."""
+    own = {agent.name: agent.policy for agent in config.team.agents}
+    return rows.filter(pa.array([own.get(agent, "") == name for agent in rows["agent"].to_pylist()], pa.bool_()))
+
+
+def _nothing(config: Config, run: str, kind: Kind, policy: str, elsewhere: int) -> str:
+    cure = "annotate its failures (apportion annotate), or sample more rollouts"
+    if kind == "grpo":
+        cure = "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
+    if config.export.evaluation:
+        cure += "; mind that questions in export.evaluation are left out"
+    if config.team.policies:
+        cure += f"; mind that only agents of {f'policy {policy!r}' if policy else 'the policy of the team'} count"
+    if elsewhere:
+        cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test"
+    return f"run {run!r} has nothing to train {kind} on: {cure}"
 
 
 def _check_place(planned: TrainPlan) -> None:
@@ -146,9 +167,8 @@ def _train(planned: TrainPlan, desk: Path) -> None:
     desk.mkdir(parents=True, exist_ok=True)
     schema = schemas.TABLES["preferences" if planned.kind == "dpo" else "train_rows"]
     pq.write_table(schema.conform(planned.data), desk / "data.parquet")
-    model = resolve_model(config.model.path, data_root=config.data_root, hub=config.model.hub)
     job = Job(
-        kind=planned.kind, model=str(model), data=str(desk / "data.parquet"), out=str(planned.out),
+        kind=planned.kind, model=str(planned.policy.checkpoint), data=str(desk / "data.parquet"), out=str(planned.out),
         log=str(desk / "log.parquet"), seed=config.run.seed, iteration=int(planned.told["iteration"]),
         settings=_settings(config, planned.kind), provenance=planned.told, margin=config.train.margin,
     )  # fmt: skip
@@ -159,15 +179,13 @@ def _train(planned: TrainPlan, desk: Path) -> None:
 
 def _record(planned: TrainPlan, log: Path) -> None:
     """Write what the run keeps of a training: metrics and the new policy."""
-    config, store = planned.config, Store(planned.config.store_root)
-    model = config.model.model_copy(update={"path": str(planned.out)})
-    policy_id, row = policy_of(config.model_copy(update={"model": model}))
+    store, row = Store(planned.config.store_root), planned.policy.at(str(planned.out)).row
     metrics = pq.read_table(log)
     metrics = metrics.append_column("job", pa.array([planned.job] * metrics.num_rows, pa.large_string()))
     shard = f"train-{planned.job}"
     others = [p.stem.removeprefix("part-") for p in store.shards("policies", planned.run)]
     known = [store.read("policies", planned.run, one)["policy_id"].to_pylist() for one in others if one != shard]
-    rows = [] if any(policy_id in some for some in known) else [{"policy_id": policy_id, **row}]
+    rows = [] if any(row["policy_id"] in some for some in known) else [row]
     for table, data in (("policies", schemas.TABLES["policies"].from_rows(rows)), ("training_log", metrics)):
         store.write_shard(table, planned.run, shard, data, planned.job)
 
@@ -191,21 +209,19 @@ def _sequences(config: Config, store: Store, run: str, rows: pa.Table) -> pa.Tab
     return schemas.TABLES["train_rows"].conform(kept.drop("task_id").to_arrow())
 
 
-def _check_policy(
-    config: Config, kind: Kind, policy_id: str, policy: dict[str, Any], known: list[dict[str, Any]], data: pa.Table
-) -> None:
+def _check_policy(kind: Kind, policy: Policy, known: list[dict[str, Any]], data: pa.Table) -> None:
     """GRPO's ratios start from the policy that sampled; DPO's token ids need its tokenizer."""
     wrote = set(data["policy_id"].to_pylist())
-    if kind == "grpo" and wrote != {policy_id}:
+    place = f"{policy.key}.path = {policy.model.path!r}"
+    if kind == "grpo" and wrote != {policy.id}:
         raise UserError(
-            f"model.path = {config.model.path!r} did not sample this run; GRPO's ratios start from the policy that "
-            "did: leave model.path as it was"
+            f"{place} did not sample this run; GRPO's ratios start from the policy that did: leave {policy.key}.path "
+            "as it was"
         )
     tokenizers = {row["tokenizer_digest"] for row in known if row["policy_id"] in wrote}
-    if tokenizers - {policy["tokenizer_digest"]}:
+    if tokenizers - {policy.digests[1]}:
         raise UserError(
-            f"model.path = {config.model.path!r} has another tokenizer than the policy that wrote the pairs; "
-            "train a checkpoint with the same one"
+            f"{place} has another tokenizer than the policy that wrote the pairs; train a checkpoint with the same one"
         )
 
 

@@ -11,8 +11,8 @@ from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import WorkError
 from apportion.pipeline.core.limits import limited
 from apportion.pipeline.core.progress import watcher
-from apportion.pipeline.engines import running
-from apportion.pipeline.engines.base import Engine
+from apportion.pipeline.engines.base import Engine, Voice, reset
+from apportion.pipeline.engines.policy import policies_of, voices_of
 from apportion.pipeline.play.continuation import Bench
 from apportion.pipeline.play.play import Played
 from apportion.pipeline.trajectory.log import Log
@@ -25,7 +25,6 @@ class Desk:
     """For the games of one shard. A dry run brings a tokenizer of its own, and starts no engine."""
 
     config: Config
-    policy_id: str
     logs: Mapping[str, Log]
     """By trajectory."""
     title: str = ""
@@ -35,14 +34,30 @@ class Desk:
 
     @cached_property
     def engine(self) -> Engine:
-        """The engine of this process, with an empty cache."""
-        engine = running.engine_for(self.config.model, self.config.data_root)
+        """What scores: the engine of the team's policy, with an empty cache."""
+        engine = policies_of(self.config).team.engine()
         engine.reset_prefix_cache()
         return engine
 
     @property
     def tokenizer(self) -> Any:
         return self.engine.tokenizer if self.dry_tokenizer is None else self.dry_tokenizer
+
+    @cached_property
+    def _voices(self) -> Mapping[str, Voice]:
+        """Of every agent, with empty caches."""
+        agents = [agent.name for agent in self.config.team.agents]
+        voices = voices_of(policies_of(self.config).of(["", *agents]))
+        reset(voices)
+        return voices
+
+    def voice(self, agent: str) -> Voice:
+        """What an agent speaks with; one that is not of the team: the team's policy."""
+        return self._voices.get(agent, self._voices[""])
+
+    def tokenizer_of(self, agent: str) -> Any:
+        """The tokenizer of what an agent speaks with. A dry run counts by the team's."""
+        return self.voice(agent).engine.tokenizer if self.dry_tokenizer is None else self.dry_tokenizer
 
     @cached_property
     def bench(self) -> Bench:

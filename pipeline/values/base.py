@@ -53,10 +53,11 @@ class Need(StrEnum):
 
 @dataclass(frozen=True)
 class Terms:
-    """What a run lays down for its games. `scorer`: digest of the model that values."""
+    """What a run lays down for its games. `scorer`, `sampler`: digests of what scores, and of what writes turns."""
 
     config: Config
     scorer: str
+    sampler: str
     topology: str
     """Name of the team's topology; empty for imported logs, which have none."""
     value: str
@@ -115,11 +116,11 @@ class ValueFunction(Method):
 
     def rules(self, terms: Terms) -> Rules:
         """What the games of a run have in common. Raises UserError where they cannot be valued."""
-        model = bool(self.needs & {Need.SCORER, Need.SAMPLER})
-        return Rules(self.label, scorer=terms.scorer if model else "", answerer=terms.answerer)
+        scorer = terms.sampler if Need.SAMPLER in self.needs else terms.scorer if Need.SCORER in self.needs else ""
+        return Rules(self.label, scorer=scorer, answerer=terms.answerer)
 
-    def check(self, config: Config, run: str, policy_id: str) -> None:
-        """Raise UserError where the run cannot be played on as it must be; `policy_id`: the configured policy."""
+    def check(self, config: Config, run: str) -> None:
+        """Raise UserError where the run cannot be played on as it must be."""
 
     @abstractmethod
     def games(self, log: Log, rules: Rules, kind: str, config: Config) -> list[Game]:

@@ -5,13 +5,14 @@ v(S) = successes / k, of k final turns written anew from the answering agent's v
 Status: reported (SHARP, arXiv 2602.08335, regenerates its answers); both sides of a difference are written anew with
 the same decoding here, never the recorded outcome against a new one.
 The turn is forced by the answer cue, so that the agent cannot call a masked worker again; its answer is the rest of
-the line. Coalitions whose prompts are equal share their samples.
+the line. It is written by the answering agent's own policy. Coalitions whose prompts are equal share their samples.
 Degenerate: as `likelihood` for views beyond the window.
 Cost: one short decode a sample, k for every distinct prompt; every distinct prefix is computed once.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -22,12 +23,12 @@ from pydantic import Field
 
 from apportion.pipeline.core.config import SampleConfig
 from apportion.pipeline.core.ids import digest, seed_of
-from apportion.pipeline.engines.base import Engine, SampleRequest
+from apportion.pipeline.engines.base import Engine, SampleRequest, engines_of
 from apportion.pipeline.games.game import Game, Rules
 from apportion.pipeline.games.prompts import kept_string, prompts
 from apportion.pipeline.values._desk import Desk
 from apportion.pipeline.values._sampled import drawn, share_row
-from apportion.pipeline.values.base import Asked, Masked, Need, Row, Terms, by_game
+from apportion.pipeline.values.base import Asked, Masked, Need, Row, Terms
 
 Judge = Callable[[str, Game], bool]
 """Whether an answer is right."""
@@ -44,11 +45,13 @@ class Regenerate(Masked):
 
     def rules(self, terms: Terms) -> Rules:
         """With how turns are sampled."""
-        return replace(super().rules(terms), **drawn(terms.config, self.samples))
+        config = terms.config
+        window = min(config.policy(name).max_model_len for name in ("", *config.team.policies))
+        return replace(super().rules(terms), window=window, **drawn(config, self.samples))
 
     def ask(self, game: Game, masks: NDArray[np.int64], desk: Desk) -> Asked:
         """See `ask`."""
-        return ask(game, masks, desk.tokenizer, desk.config.sample)
+        return ask(game, masks, desk.tokenizer_of(game.reader), desk.config.sample)
 
     def values(self, asked: Sequence[Asked], desk: Desk) -> Iterator[list[Row] | str]:
         """See `evaluate`."""
@@ -57,7 +60,13 @@ class Regenerate(Masked):
             references = desk.logs[game.trajectory_id].task.references
             return bool(answer) and desk.verifier.verify(answer, references).success
 
-        return by_game(asked, evaluate(asked, desk.engine, desk.config.sample, right, desk.done))
+        rows: dict[str, list[Row]] = defaultdict(list)
+        voices = {one.game.reader: desk.voice(one.game.reader) for one in asked}
+        for engine in engines_of(voices.values()):
+            mine = [one for one in asked if voices[one.game.reader].engine is engine]
+            for row in evaluate(mine, engine, desk.config.sample, right, desk.done):
+                rows[row["game_id"]].append(row)
+        yield from (rows[one.game.game_id] for one in asked)
 
 
 def ask(game: Game, masks: NDArray[np.int64], tokenizer: Any, decoding: SampleConfig) -> Asked:

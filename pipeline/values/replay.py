@@ -54,9 +54,9 @@ class Replay(ValueFunction):
         window, answerer = terms.config.model.max_model_len, terms.resolved(self.answerer)
         return replace(super().rules(terms), answerer=answerer, window=window, **drawn(terms.config, self.samples))
 
-    def check(self, config: Config, run: str, policy_id: str) -> None:
+    def check(self, config: Config, run: str) -> None:
         """The rest of a run is played under its own conditions."""
-        check_conditions(config, run, policy_id, "a replay", "annotate.value=likelihood (audit.trajectories=0)")
+        check_conditions(config, run, "a replay", "annotate.value=likelihood (audit.trajectories=0)")
 
     def games(self, log: Log, rules: Rules, kind: str, config: Config) -> list[Game]:
         """See `games`."""
@@ -83,7 +83,7 @@ class Replay(ValueFunction):
         """The continuations, as trajectories of their own."""
         played, sample = desk.played, desk.config.sample
         return {
-            "messages": [row for one, _ in played for row in message_rows(one, sample, desk.policy_id)],
+            "messages": [row for one, _ in played for row in message_rows(one, sample)],
             "trajectories": [{**row, "batch_index": None} for _, row in played],
         }
 

@@ -57,8 +57,8 @@ def plan(folder: Path, toml: str, *sets: str) -> Made:
     config = _configured(folder, toml, *sets, "run.name=")
     found = sample.Sample(config)
     run = {
-        "run_id": config.run_id, "rules": found.rules, "spec": found.spec, "policy_id": found.policy_id,
-        **{f"policy {key}": value for key, value in found.policy.items()},
+        "run_id": config.run_id, "rules": found.rules, "spec": found.spec, "policy_id": found.policies.id,
+        **{f"policy {key}": value for key, value in found.policies.team.row.items() if key != "policy_id"},
     }  # fmt: skip
     rollouts = [
         {

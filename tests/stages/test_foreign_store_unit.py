@@ -54,7 +54,7 @@ def config(tmp_path: Path, engine: ScriptedEngine, monkeypatch: pytest.MonkeyPat
     (tmp_path / "foreign_code.py").write_text(CODE.format(ran=str(tmp_path / "ran")))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("apportion.pipeline.engines.running.tokenizer_for", lambda model, root: ByteTokenizer())
-    monkeypatch.setattr("apportion.pipeline.engines.checks.to_load", lambda config: None)
+    monkeypatch.setattr("apportion.pipeline.engines.checkpoints.check_whole", lambda path: None)
     yield made
     sys.modules.pop("foreign_code", None)
     if str(tmp_path) in sys.path:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chat_tokenizers import FAMILIES, Family, chat_tokenizer
-from scripted import ScriptedEngine
+from scripted import ScriptedEngine, voices
 
 from apportion.pipeline.core.config import SampleConfig
 from apportion.pipeline.engines.base import Progress, Sample, SampleRequest, Score, ScoreRequest
@@ -214,7 +214,7 @@ def test_a_rollout_with_such_a_text_ends_without_a_verdict_and_the_others_go_on(
     engine = Deaf(tokenizer=unbreakable())
     team = Team("solo", Solo(), (Agent("solo", "solo"),), {}, 2)
     asked = rollouts(tasks, SampleConfig(group_size=1), 0, "p", "s", "sampled")
-    fine, stopped = play(engine, team, asked, SampleConfig())
+    fine, stopped = play(voices(team, engine), team, asked, SampleConfig())
     assert (fine.talk.final_answer, fine.talk.error) == ("1", None)
     assert stopped.talk.fault
     assert "its own token '☎'" in str(stopped.talk.error)
