@@ -12,8 +12,8 @@ import pyarrow as pa
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.datasets.formats import CONFIGS, KTO, SPLITS, STEPWISE
 from apportion.pipeline.datasets.hygiene import apart, clean, length_bias, of_task, questions_of, with_split
+from apportion.pipeline.datasets.pairs import fates
 from apportion.pipeline.datasets.stepwise import stepwise
-from apportion.pipeline.repair.pairs import fates
 from apportion.schemas import TABLES
 
 READ = ("tasks", "trajectories", "messages", "steps", "localizations", "repairs", "preferences", "train_rows")

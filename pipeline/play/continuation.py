@@ -9,6 +9,7 @@ from typing import Any
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.progress import watcher
+from apportion.pipeline.core.registry import family
 from apportion.pipeline.engines.base import Voice, reset
 from apportion.pipeline.engines.policy import policies_of, voices_of
 from apportion.pipeline.play.play import Played, Rollout, play, trajectory_row
@@ -16,7 +17,7 @@ from apportion.pipeline.play.team import Team, load_team
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.teams.base import DivergedError
-from apportion.pipeline.verifiers import get_verifier
+from apportion.pipeline.verifiers.base import Verifier
 
 
 def check_conditions(config: Config, run: str, what: str, cure: str) -> None:
@@ -59,12 +60,13 @@ class Bench:
         Raises WorkError where the team does not repeat a recorded prefix.
         """
         done = watcher().start(name, len(asked))
-        verifier = get_verifier(self.config.tasks.verifier, **self.config.tasks.verifier_options)
+        tasks = self.config.tasks
+        verifier: Verifier = family("verifiers").make(tasks.verifier, tasks.verifier_options)
         result = []
         for one in play(self.voices, self.team, asked, self.config.sample, done):
             if one.talk.diverged:
                 raise DivergedError(f"trajectory {one.rollout.parent}: {one.talk.error}")
-            row = trajectory_row(one, verifier, 0, self.config.tasks.verifier)
+            row = trajectory_row(one, verifier, 0, tasks.verifier)
             self.played.append((one, row))
             result.append((one, row["success"]))
         return result

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from apportion.pipeline.datasets.pairs import SIBLING
 from apportion.pipeline.localizers.base import Continue
 from apportion.pipeline.play.branch import branch
 from apportion.pipeline.play.play import Played, Rollout
 from apportion.pipeline.repair.located import Located
 from apportion.pipeline.trajectory.log import Log
 
-SIBLING = "sibling"
 MOST_WINNERS = 2
 """Winning alternatives of one step that are confirmed."""
 

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from apportion.pipeline.core.ids import digest
+from apportion.pipeline.datasets.pairs import pairs_of_shard
 from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.localizers._configured import Configured
 from apportion.pipeline.localizers._first_error import VERSION as FIRST_ERROR_VERSION
 from apportion.pipeline.localizers.base import Localizer, Needs
 from apportion.pipeline.play.continuation import Bench, check_conditions
 from apportion.pipeline.play.play import message_rows
-from apportion.pipeline.repair.alternatives import SIBLING, proposed, settled
+from apportion.pipeline.datasets.pairs import SIBLING
+from apportion.pipeline.repair.alternatives import proposed, settled
 from apportion.pipeline.repair.failures import Failures, failures_among
 from apportion.pipeline.repair.located import PLACE, Located, locate
 from apportion.pipeline.repair.located import VERSION as READING_VERSION
-from apportion.pipeline.repair.pairs import pairs_of_shard
 from apportion.pipeline.runs.run import SPOKEN, Kind, Run
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.stages.foresee_blame import how_looked_at, told_of

@@ -9,8 +9,8 @@ import pytest
 from pair_rows import BETTER, QUESTION, STEP, WORSE, frame, messages, repair, repairs, tasks, trajectories
 
 from apportion.pipeline.core.errors import WorkError
+from apportion.pipeline.datasets.pairs import pairs
 from apportion.pipeline.datasets.sets import data_sets, kto
-from apportion.pipeline.repair.pairs import pairs
 
 
 def localization(**changes: Any) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def test_answer_that_is_both_better_and_worse_has_no_label() -> None:
 
 
 def test_single_answers_are_shuffled_the_same_way_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("apportion.pipeline.repair.pairs.MOST_PER_STEP", 12)
+    monkeypatch.setattr("apportion.pipeline.datasets.pairs.MOST_PER_STEP", 12)
     texts = [f"ask homes: Where does number {n} live?" for n in range(12)]
     found = repairs(*(repair(text, alternative_index=n) for n, text in enumerate(texts)))
     made = pairs(found, messages(), trajectories(), tasks())

@@ -15,7 +15,7 @@ from pair_rows import BETTER, STEP, WORSE, messages, repair, repairs, tasks, tra
 
 from apportion.pipeline.core.errors import WorkError
 from apportion.pipeline.datasets.hygiene import clean
-from apportion.pipeline.repair.pairs import fates, pairs, probability, weight
+from apportion.pipeline.datasets.pairs import fates, pairs, probability, weight
 from apportion.schemas import TABLES
 
 

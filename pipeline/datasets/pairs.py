@@ -14,12 +14,14 @@ import pyarrow as pa
 from apportion.pipeline.core.errors import WorkError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.repair.alternatives import SIBLING
 from apportion.pipeline.trajectory.context import context_of
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.trajectory.render import Chat, chat
 from apportion.schemas import TABLES
 from apportion.schemas.failures import PREFERENCES
+
+SIBLING = "sibling"
+"""Proposal of what a winning rollout of the same group wrote."""
 
 CONTROL = "random"
 """Proposal of the arm that a localizer is compared with: its alternatives prove something, and train nothing."""
