@@ -31,14 +31,13 @@ from apportion.pipeline.core.libraries import hush
 from apportion.pipeline.core.progress import watched, watcher
 from apportion.pipeline.engines import running
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
-from apportion.pipeline.faults.faults import case_of_fault
 from apportion.pipeline.localizers.base import Verdict
 from apportion.pipeline.runs.run import Kind, Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.log import Log
 from research.intervals import interval
-from research.planted_ranker import COLUMNS, FAMILIES, Floats, Ranked, measure, turns_of
+from research.planted_ranker import COLUMNS, FAMILIES, Floats, Ranked, case_of_fault, measure, turns_of
 
 console = Console(width=130)
 

@@ -142,7 +142,7 @@ def main() -> None:
         print(line)
     if not args.dry_run and not args.scorer:
         done = with_folds(learned.fit(cases).ranker, cases, folds_by_question(cases))
-        save(replace(done, figures=figures), WEIGHTS)
+        save(done, WEIGHTS, figures)
         print(f"wrote {WEIGHTS}")
 
 

@@ -32,7 +32,7 @@ from apportion.pipeline.faults.faults import deed, entities, names_it
 from apportion.pipeline.localizers.base import TEXT_ONLY, Means, Verdict
 from apportion.pipeline.localizers.ranking.ranker import Options, Ranker, fit
 from apportion.pipeline.localizers.value_drop import prompts_of, values_of
-from apportion.pipeline.trajectory.case import Case
+from apportion.pipeline.trajectory.case import Case, Label, case_of
 from apportion.pipeline.trajectory.context import context_of
 from apportion.pipeline.trajectory.log import Log
 from apportion.pipeline.trajectory.render import Chat, chat, prompt_ids, text_ids
@@ -178,6 +178,14 @@ class Ranked:
     def _x(self, case: Case) -> Floats:
         keep = np.array([column.split(".")[0] in self.families for column in COLUMNS], dtype=float)
         return np.asarray(self.signals[case.case_id] * keep)
+
+
+def case_of_fault(log: Log) -> Case:
+    """A stored continuation of a fault as a case, labelled with the fault where the team then failed."""
+    case, row = case_of(log), log.trajectory
+    if row["success"] is not False:
+        return case
+    return replace(case, label=Label(int(row["fault_step"]), str(row["fault_agent"])))
 
 
 def turns_of(case: Case) -> list[int]:

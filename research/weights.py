@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from apportion.pipeline.localizers.ranking.likeness import COLUMNS, Likeness
@@ -26,7 +27,7 @@ def with_folds(ranker: StepRanker, cases: Sequence[Case], folds: Sequence[int]) 
     return replace(ranker, folds=tuple(made))
 
 
-def save(ranker: StepRanker, path: Path) -> None:
+def save(ranker: StepRanker, path: Path, figures: Mapping[str, Any] = MappingProxyType({})) -> None:
     """Weights, what they belong to and what they have seen, as JSON."""
     if ranker.steps is None:
         raise ValueError("nothing has been learned yet")
@@ -36,7 +37,7 @@ def save(ranker: StepRanker, path: Path) -> None:
         "scorer": ranker.features.scorer,
         "steps": dict(zip(ranker.features.columns, ranker.steps.weights.tolist(), strict=True)),
         "trained_on": sorted(ranker.trained_on),
-        "figures": dict(ranker.figures),
+        "figures": dict(figures),
         "folds": [{"without": sorted(fold.questions), "steps": fold.steps.weights.tolist()} for fold in ranker.folds],
         "corpus": _record(ranker.likeness) if ranker.likeness else None,
     }

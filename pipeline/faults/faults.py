@@ -19,11 +19,10 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from apportion.pipeline.core.ids import seed_of
-from apportion.pipeline.trajectory.case import Case, Label, case_of
 from apportion.pipeline.trajectory.context import context_of
 from apportion.pipeline.trajectory.log import Log
 
@@ -121,14 +120,6 @@ def faults(log: Log, names: Mapping[Place, Sequence[str]], kinds: Sequence[Kind]
     while len(chosen) < each and any(by_kind.values()):
         chosen += [by_kind[kind].pop() for kind in order if by_kind[kind]]
     return chosen[:each]
-
-
-def case_of_fault(log: Log) -> Case:
-    """A stored continuation of a fault as a case, labelled with the fault where the team then failed."""
-    case, row = case_of(log), log.trajectory
-    if row["success"] is not False:
-        return case
-    return replace(case, label=Label(int(row["fault_step"]), str(row["fault_agent"])))
 
 
 def _at(log: Log, step: int, names: Mapping[Place, Sequence[str]], seed: int) -> list[Fault]:

@@ -9,10 +9,9 @@ import pytest
 from fault_logs import NELL, log
 from scripted import ScriptedEngine
 
-from apportion.pipeline.faults.faults import case_of_fault
 from apportion.pipeline.trajectory.case import case_of
 from apportion.pipeline.trajectory.log import Log
-from research.planted_ranker import COLUMNS, Ranked, consistency, measure
+from research.planted_ranker import COLUMNS, Ranked, case_of_fault, consistency, measure
 
 
 def test_consistency_tells_new_names_from_those_left_out():
@@ -66,3 +65,13 @@ def test_shipped_weights_fit_this_version():
     (verdict,) = made.judge([case_of(NELL)])
     assert np.isfinite(verdict.steps[[0, 1, 3, 4]]).all()
     assert json.loads(json.dumps(verdict.agents)).keys() == {"planner", "clerk"}
+
+
+def test_only_a_failure_is_labelled():
+    told = {"fault_step": 6, "fault_agent": "clerk", "fault_kind": "wrong_number"}
+    lost = Log({**NELL.trajectory, **told, "success": False}, NELL.messages, NELL.task)
+    won = Log({**NELL.trajectory, **told, "success": True}, NELL.messages, NELL.task)
+    label = case_of_fault(lost).label
+    assert label is not None
+    assert (label.step, label.agent) == (6, "clerk")
+    assert case_of_fault(won).label is None

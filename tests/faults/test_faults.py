@@ -8,8 +8,7 @@ from fault_logs import NELL, TOM, every, log
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apportion.pipeline.faults.faults import case_of_fault, entities, faults, moved, pool
-from apportion.pipeline.trajectory.log import Log
+from apportion.pipeline.faults.faults import entities, faults, moved, pool
 
 
 def test_names_and_numbers_are_found_without_the_words_that_open_a_sentence():
@@ -54,13 +53,3 @@ def test_a_moved_number_is_another_one_near_by(number: str, seed: int):
     assert new >= 0
     assert 0.99 <= abs(new - old) * 10**decimals <= 9.01
     assert len(made.partition(".")[2]) == decimals
-
-
-def test_only_a_failure_is_labelled():
-    told = {"fault_step": 6, "fault_agent": "clerk", "fault_kind": "wrong_number"}
-    lost = Log({**NELL.trajectory, **told, "success": False}, NELL.messages, NELL.task)
-    won = Log({**NELL.trajectory, **told, "success": True}, NELL.messages, NELL.task)
-    label = case_of_fault(lost).label
-    assert label is not None
-    assert (label.step, label.agent) == (6, "clerk")
-    assert case_of_fault(won).label is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +44,20 @@ class StepRanker:
     trained_on: frozenset[str] = frozenset()
     folds: tuple[Fold, ...] = ()
     likeness: Likeness | None = None
-    figures: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(self, cases: Sequence[Case]) -> StepRanker:
         """A copy that has learned from labelled cases; cases without a label are left out."""
         known = [case for case in cases if case.label is not None and case.steps]
         if not known:
-            return replace(self, steps=None, trained_on=frozenset(), folds=(), likeness=None, figures={})
+            return replace(self, steps=None, trained_on=frozenset(), folds=(), likeness=None)
         options = [options_of(case, x) for case, x in zip(known, self.features.of(known), strict=True)]
         seen = frozenset(case.question_id for case in known)
         like = Likeness.of(known)
-        return replace(self, steps=self.fit_steps(options), trained_on=seen, folds=(), likeness=like, figures={})
+        return replace(self, steps=self.fit_steps(options), trained_on=seen, folds=(), likeness=like)
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """One verdict a case, in order: log p of every step, and of every agent's likeliest one."""
         return [self._verdict(case, x) for case, x in zip(cases, self.features.of(cases), strict=True)]
-
-    def speaks_of(self, case: Case) -> bool:
-        """Whether the log is like those that the weights come from, so that what is known of them holds for it."""
-        return self.likeness is None or self.likeness.unlikeness(case) <= 1
 
     def fit_steps(self, options: Sequence[Options]) -> Ranker:
         """The ranker over steps alone, from `options_of` labelled cases."""
@@ -96,7 +91,6 @@ class StepRanker:
             versions, scorer = dict(record["signals"]), record["scorer"]
             steps = _weights(record["steps"])
             trained = frozenset(map(str, record["trained_on"]))
-            figures = dict(record["figures"])
             folds = tuple(_fold(one, len(steps)) for one in record["folds"])
             likeness = Likeness.read(record["corpus"]) if record["corpus"] is not None else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -108,7 +102,7 @@ class StepRanker:
                 f"{path}: its weights were learned with another scorer than this model; use that model, train the "
                 "weights anew, or use weights that need no scorer"
             )
-        return cls(features, Ranker(np.array(list(steps.values()))), trained, folds, likeness, figures)
+        return cls(features, Ranker(np.array(list(steps.values()))), trained, folds, likeness)
 
 
 def options_of(case: Case, x: Floats) -> Options:

@@ -88,11 +88,6 @@ def is_tool(step: Step) -> bool:
     return step.role == "tool" or "terminal" in step.agent.casefold()
 
 
-def is_talk(step: Step) -> bool:
-    """Whether an agent says something of its own."""
-    return not is_tool(step) and step.role != "user" and not is_idle(step)
-
-
 def counts(pattern: re.Pattern[str], case: Case) -> list[float]:
     """log(1 + matches) in every message; 0 in what tools print."""
     return [0.0 if is_tool(step) else float(np.log1p(len(pattern.findall(step.text)))) for step in case.steps]
