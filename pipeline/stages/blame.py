@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.datasets.pairs import pairs_of_shard
+from apportion.pipeline.datasets.pairs import SIBLING, pairs_of_shard
 from apportion.pipeline.engines.policy import policies_of, tokenizers_of
 from apportion.pipeline.localizers._configured import Configured
 from apportion.pipeline.localizers._first_error import VERSION as FIRST_ERROR_VERSION
 from apportion.pipeline.localizers.base import Localizer, Needs
 from apportion.pipeline.play.continuation import Bench, check_conditions
 from apportion.pipeline.play.play import message_rows
-from apportion.pipeline.datasets.pairs import SIBLING
 from apportion.pipeline.repair.alternatives import proposed, settled
 from apportion.pipeline.repair.failures import Failures, failures_among
 from apportion.pipeline.repair.located import PLACE, Located, locate

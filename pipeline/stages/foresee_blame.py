@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from apportion.pipeline.core.reasons import summed
-from apportion.pipeline.evaluation.worth import worth_of
 from apportion.pipeline.datasets.pairs import SIBLING
+from apportion.pipeline.evaluation.worth import worth_of
 from apportion.pipeline.repair.alternatives import MOST_WINNERS
 from apportion.pipeline.repair.located import unlike
 from apportion.pipeline.trajectory.case import case_of
