@@ -221,8 +221,12 @@ def test_annotate_refuses_a_model_and_a_verifier_that_it_would_need(shell: Shell
     line = shell.refused("annotate", "--run", "c", "--dry-run", "--set", f"model.path={shell.folder / 'mute'}")
     assert "has no chat template" in line
     options = ["annotate", "--run", "c", "--dry-run", "--set", "annotate.value=regenerate"]
-    assert "no verifier 'exakt'" in shell.refused(*options, "--set", "tasks.verifier=exakt")
-    shell("annotate", "--run", "c", "--dry-run", "--set", "tasks.verifier=exakt")
+    line = shell.refused(*options, "--set", "tasks.verifier=exakt")
+    assert "no such verifier; there are exact, f1, math, number; did you mean 'exact'?" in line
+        *options, "--set", "tasks.verifier=exakt"
+    )
+    own = ["--set", "tasks.verifier=nowhere:Mine", "--trust"]
+    shell("annotate", "--run", "c", "--dry-run", *own)
     assert shell.code == 0  # a likelihood asks no verifier
 
 
@@ -311,7 +315,7 @@ def test_what_stands_is_not_done_again(shell: Shell, imported: Any, monkeypatch:
         for one in planned.pending:
             planned.work(one)
     lines = shell("annotate", "--run", "c", "--dry-run")
-    assert lines[-1] == "all that is asked for stands: nothing would be done"
+    assert lines[-1] == "all that is asked for is current: nothing would be done"
 
 
 def test_rows_set_aside_are_told_by_kind_and_no_table_is_promised_where_none_is_written(shell: Shell):

@@ -125,6 +125,8 @@ def settle(values: Values) -> None:
 
 def as_written(written: Mapping[str, str], path: str) -> str:
     """How a path was written, or would be: what lies below a folder keeps its place below it."""
+    if file := code_file(path):
+        return as_written(written, file) + path[len(file) :]
     for place in (path, *map(str, Path(path).parents)):
         if place in written:
             return written[place] + path[len(place) :]

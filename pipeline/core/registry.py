@@ -68,7 +68,8 @@ class Family:
 
     def unknown(self, name: str) -> str:
         """Why there can be no method of that name, with the nearest that there is; empty where there can be one."""
-        if self.is_own(name) or _plain(name) in _files(self.name) or _plain(name) in _points(self.name):
+        here = (*_files(self.name), *_registered.get(self.name, ()))
+        if self.is_own(name) or _plain(name) in here or _plain(name) in _points(self.name):
             return ""  # entry points are looked for last: all installed packages are read for them
         known = self.names()
         near = difflib.get_close_matches(_plain(name.lower()).replace("_", self.dash), known, 1, 0.5)

@@ -29,8 +29,8 @@ class ValueDrop(Localizer):
     """V(h_t) = exp(mean log p(reference tokens | the log up to message t and its tool result, answer cue)), read in
     the answering agent's place; score_t = V(h_t) - V(h_{t-1}), and the first fall beyond the margin is the error.
 
-    Status: source for the difference of values (process rewards), ours for the reader: it sees the whole log, also what
-    only workers saw, since the step that went wrong may be theirs.
+    Status: ours. A difference of values is what process rewards usually are; the reader is ours: it sees the whole log,
+    also what only workers saw, since the step that went wrong may be theirs.
     Degenerate: a value that never rises cannot fall; such a failure stays unlocalized. A log without a reference, or
     with a text that forges a token, is refused.
     Cost: one prompt per turn, each a prefix of the next: about one reading of the log.

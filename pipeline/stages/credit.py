@@ -110,8 +110,9 @@ class Credit(Stage[Shard, int]):
         )
         if not unread:
             return value, rules, ""
-        kept = rules_kept(self.run.manifest, config.annotate.value, config.annotate.options)
-        note = f"a dry run does not import annotate.value = {name!r}: all is counted as to be done, by {value.name}"
+        written = config.as_written(name)
+        kept = rules_kept(self.run.manifest, written, config.annotate.options)
+        note = f"a dry run does not import annotate.value = {written!r}: all is counted as to be done, by {value.name}"
         return value, Rules(**kept) if kept else replace(rules, value=name), note
 
     def stands(self, shard: Shard) -> bool:
@@ -148,9 +149,8 @@ class Credit(Stage[Shard, int]):
         desk = Desk(config, games.logs, f"coalitions {shard.source}", total)
         valued = value_games(shard.value, games, desk)
         if shard.value.own_code:
-            keep_rules(
-                self.run.store, self.run.id, config.annotate.value, config.annotate.options, shard.rules.__dict__
-            )
+            name = config.as_written(config.annotate.value)
+            keep_rules(self.run.store, self.run.id, name, config.annotate.options, shard.rules.__dict__)
         write = self.run.writer(shard.name, shard.fingerprint)
         for table, rows in shard.value.further(desk).items():
             write(table, rows)

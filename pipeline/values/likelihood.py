@@ -1,12 +1,4 @@
-"""The `likelihood` value function: how probable is the reference answer when only a coalition has spoken?
-
-v(S) = exp(mean log p(reference tokens | the answering agent's view with everyone outside S masked, answer cue)).
-
-Status: ours in this form; counterfactual masking after SHARP (arXiv 2602.08335), which regenerates instead.
-Degenerate: an empty reference has no tokens and is refused; a view beyond the context window is cut in the middle
-of its longest messages, for all coalitions alike, and flagged `truncated`.
-Cost: prefill only, one prompt a coalition, of which every distinct prefix is computed once.
-"""
+"""The `likelihood` value function: how probable is the reference answer when only a coalition has spoken?"""
 
 from __future__ import annotations
 
@@ -29,7 +21,15 @@ from apportion.pipeline.values.base import Asked, Masked, Need, Row, by_game, va
 
 
 class Likelihood(Masked):
-    """The probability of the reference answer after the coalition's messages: see above."""
+    """The probability of the reference answer after the coalition's messages.
+
+    v(S) = exp(mean log p(reference tokens | the answering agent's view with everyone outside S masked, answer cue)).
+
+    Status: ours in this form; counterfactual masking after SHARP (arXiv 2602.08335), which regenerates instead.
+    Degenerate: an empty reference has no tokens and is refused; a view beyond the context window is cut in the middle
+    of its longest messages, for all coalitions alike, and flagged `truncated`.
+    Cost: prefill only, one prompt a coalition, of which every distinct prefix is computed once.
+    """
 
     name: ClassVar[str] = "likelihood"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SCORER})

@@ -1,15 +1,4 @@
-"""The `recount` value function: what would the vote of a coalition have been worth?
-
-v(S) = mean reward of the answers that tie for most votes among the voters in S, with one answer the reward of that
-answer: the expected reward where ties are broken by a uniform choice. v = 0 where nobody is there, or nobody's vote can
-be read.
-
-Status: abstract (CCPO, arXiv 2603.21563, counts votes again without one voter); the tie rule is ours. Votes (c, c, w),
-c right and w wrong, have leave-one-out differences (.5, .5, 0); (c, w, w) have (0, -.5, -.5).
-Degenerate: an abstainer changes no coalition and earns 0. A recorded vote breaks its ties by the team file's order, so
-v(N) differs from the recorded outcome where the vote was tied; differences are taken within the game only.
-Cost: none. Exact, without a model.
-"""
+"""The `recount` value function: what would the vote of a coalition have been worth?"""
 
 from __future__ import annotations
 
@@ -31,7 +20,19 @@ from apportion.pipeline.verifiers.base import Judge
 
 
 class Recount(ValueFunction):
-    """The reward of the vote among the coalition's voters: see above."""
+    """The reward of the vote among the coalition's voters.
+
+    v(S) = mean reward of the answers that tie for most votes among the voters in S, with one answer the reward of
+    that answer: the expected reward where ties are broken by a uniform choice. v = 0 where nobody is there, or
+    nobody's vote can be read.
+
+    Status: reported (CCPO, arXiv 2603.21563, counts votes again without one voter); the tie rule is ours. Votes (c,
+    c, w), c right and w wrong, have leave-one-out differences (.5, .5, 0); (c, w, w) have (0, -.5, -.5).
+    Degenerate: an abstainer changes no coalition and earns 0. A recorded vote breaks its ties by the team file's
+    order, so v(N) differs from the recorded outcome where the vote was tied; differences are taken within the game
+    only.
+    Cost: none. Exact, without a model.
+    """
 
     name: ClassVar[str] = "recount"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.VERIFIER})

@@ -1,14 +1,4 @@
-"""The `regenerate` value function: how often does the answering agent succeed when only a coalition has spoken?
-
-v(S) = successes / k, of k final turns written anew from the answering agent's view with everyone outside S masked.
-
-Status: reported (SHARP, arXiv 2602.08335, regenerates its answers); both sides of a difference are written anew with
-the same decoding here, never the recorded outcome against a new one.
-The turn is forced by the answer cue, so that the agent cannot call a masked worker again; its answer is the rest of
-the line. It is written by the answering agent's own policy. Coalitions whose prompts are equal share their samples.
-Degenerate: as `likelihood` for views beyond the window.
-Cost: one short decode a sample, k for every distinct prompt; every distinct prefix is computed once.
-"""
+"""The `regenerate` value function: how often does the answering agent succeed when only a coalition has spoken?"""
 
 from __future__ import annotations
 
@@ -35,7 +25,18 @@ Judge = Callable[[str, Game], bool]
 
 
 class Regenerate(Masked):
-    """The success share of final turns written anew after the coalition's messages: see above."""
+    """The success share of final turns written anew after the coalition's messages.
+
+    v(S) = successes / k, of k final turns written anew from the answering agent's view with everyone outside S
+    masked.
+
+    Status: reported (SHARP, arXiv 2602.08335, regenerates its answers); both sides of a difference are written anew
+    with the same decoding here, never the recorded outcome against a new one. The turn is forced by the answer cue,
+    so that the agent cannot call a masked worker again; its answer is the rest of the line. It is written by the
+    answering agent's own policy. Coalitions whose prompts are equal share their samples.
+    Degenerate: as `likelihood` for views beyond the window.
+    Cost: one short decode a sample, k for every distinct prompt; every distinct prefix is computed once.
+    """
 
     name: ClassVar[str] = "regenerate"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLER, Need.VERIFIER})

@@ -1,15 +1,4 @@
-"""The `replay` value function: the rest of the run, sampled again with and without one agent.
-
-For agent i, from its first message on: v({i}) = success share of k continuations, v({}) = of k continuations in which
-every turn of i yields the placeholder. Both arms share the exact prefix, decoding and number of samples.
-
-Status: source (SHARP and CCPO remove one agent and roll out again); the ground truth that masking is audited against.
-Each agent has a game of its own with its own branch, so the differences of a trajectory are no one game's:
-leave-one-out, no conservation. A rollout that a tool's fault broke off counts in neither arm.
-Degenerate: an arm without any verdict has no value, and the game is set aside. Where the answering message is the
-channel of the outcome, its agent has no game: without it there is no answer, and nothing to compare masking with.
-Cost: 2 k continuations an agent, by far the dearest value.
-"""
+"""The `replay` value function: the rest of the run, sampled again with and without one agent."""
 
 from __future__ import annotations
 
@@ -36,7 +25,20 @@ ARMS = (("0", True), ("1", False))
 
 
 class Replay(ValueFunction):
-    """The success share of the run played on with and without one agent: see above."""
+    """The success share of the run played on with and without one agent.
+
+    For agent i, from its first message on: v({i}) = success share of k continuations, v({}) = of k continuations in
+    which every turn of i yields the placeholder. Both arms share the exact prefix, decoding and number of samples.
+
+    Status: source (SHARP, arXiv 2602.08335, and CCPO, arXiv 2603.21563, remove one agent and roll out again); it is
+    what masking is audited against. Each agent has a game of its own with its own branch, so the differences of a
+    trajectory are no one game's: leave-one-out, no conservation. A rollout that a tool's fault broke off counts in
+    neither arm.
+    Degenerate: an arm without any verdict has no value, and the game is set aside. Where the answering message is
+    the channel of the outcome, its agent has no game: without it there is no answer, and nothing to compare masking
+    with.
+    Cost: 2 k continuations an agent, by far the dearest value.
+    """
 
     name: ClassVar[str] = "replay"
     needs: ClassVar[frozenset[Need]] = frozenset({Need.SAMPLER, Need.VERIFIER, Need.RUN})

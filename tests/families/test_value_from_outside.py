@@ -173,7 +173,8 @@ def test_its_credit_is_trained_on_without_importing_it(project: Path, engine: Sc
 
 def test_it_is_code_that_a_manifest_alone_cannot_start(project: Path):
     told = own_code(configured(project, *OWN))
-    assert told == {"annotate.value": "mine.py:Named", "annotate.options": '{"weight": 0.5}'}
+    path = f"{project / 'mine.py'}:Named"
+    assert told == {"annotate.value": path, "annotate.options": '{"weight": 0.5}'}
 
 
 @pytest.mark.parametrize(

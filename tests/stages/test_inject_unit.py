@@ -89,7 +89,7 @@ def test_a_run_is_continued_under_its_own_conditions(config: Config):
     other = config.model_copy(update={"sample": config.sample.model_copy(update={"temperature": 0.1})})
     with pytest.raises(UserError, match="sampled with another"):
         Inject(Run(other, "r"))
-    with pytest.raises(UserError, match="no sampled rollouts"):
+    with pytest.raises(UserError, match="has no trajectories; runs here: r"):
         Inject(Run(config, "elsewhere"))
 
 
