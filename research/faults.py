@@ -33,9 +33,8 @@ from apportion.pipeline.engines import running
 from apportion.pipeline.evaluation.folds import cross_validate, folds_by_question
 from apportion.pipeline.faults.faults import case_of_fault
 from apportion.pipeline.localizers.base import Verdict
-from apportion.pipeline.play.continuation import logs_of
+from apportion.pipeline.runs.run import Kind, Run
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages.inject import PREFIX
 from apportion.pipeline.trajectory.case import Case
 from apportion.pipeline.trajectory.log import Log
 from research.intervals import interval
@@ -85,9 +84,8 @@ def main(
 
 def injected(config: Config, run: str) -> list[Log]:
     """The failures that faults of a run led to."""
-    store = Store(config.store_root)
-    names = [path.stem.removeprefix("part-") for path in store.shards("trajectories", run)]
-    logs = [log for name in names if name.startswith(PREFIX) for log in logs_of(store, run, name)]
+    opened = Run(config, run)
+    logs = [log for source in opened.sources(Kind.COUNTERFACTUAL) for log in opened.logs(source.name)]
     return [log for log in logs if log.trajectory["success"] is False and log.trajectory["fault_step"] in log.turns]
 
 

@@ -23,8 +23,7 @@ from apportion.pipeline.core.libraries import hush
 from apportion.pipeline.engines import running
 from apportion.pipeline.localizers.base import Means
 from apportion.pipeline.localizers.generative_judge import GenerativeJudge
-from apportion.pipeline.play.continuation import logs_of
-from apportion.pipeline.runs.store import Store
+from apportion.pipeline.runs.run import Run
 from apportion.pipeline.trajectory.case import Case, case_of
 from research.intervals import interval
 
@@ -37,15 +36,15 @@ def main(
 ) -> None:
     """Judge and count."""
     hush(data)
-    store = Store(data / "runs")
+    config = load_config(None, (f"run.data={data}",))
     cases: dict[str, list[Case]] = defaultdict(list)
     for one in run:
-        for path in store.shards("trajectories", one):
-            for log in logs_of(store, one, path.stem.removeprefix("part-")):
+        opened = Run(config, one)
+        for source in opened.sources():
+            for log in opened.logs(source.name):
                 case = case_of(log)
                 if (case.label or case.sound) and len(cases[case.source]) < limit:
                     cases[case.source].append(case)
-    config = load_config(None, (f"run.data={data}",))
     engine = running.engine_for(config.model, config.data_root)
     shown = Table("source", "labelled", "step", "at random", "agent", "at random", "sound left alone", "F1")
     for source, some in sorted(cases.items()):

@@ -77,20 +77,21 @@ def measure(tasks: int, data: Path) -> dict[str, Any]:
     overrides = tuple(f"{key}={json.dumps(value)}" for key, value in sets.items())
     config = load_config(Path("configs/demo.toml"), overrides)
 
-    from apportion.flows.annotate import annotate
-    from apportion.flows.sample import sample
-
     from apportion.flows.common import light
+    from apportion.flows.stage import play
+    from apportion.pipeline.engines import running
+    from apportion.pipeline.runs.run import Run
     from apportion.pipeline.runs.sql import query
-    from apportion.pipeline.stages import common
+    from apportion.pipeline.stages.credit import Credit
+    from apportion.pipeline.stages.sample import Sample
 
-    engine, start = clock(lambda: common.engine_for(config.model, config.data_root))
+    engine, start = clock(lambda: running.engine_for(config.model, config.data_root))
     timed = Timed(engine)
-    for running in common._running:
-        running.engine = timed
+    for one in running._running:
+        one.engine = timed
     with light():
-        _, sampling = clock(lambda: sample(config))
-        (games, _), annotating = clock(lambda: annotate(config, "road"))
+        _, sampling = clock(lambda: play(Sample(config)))
+        games, annotating = clock(lambda: sum(play(Credit(Run(config, "road")))))
 
     def one(text: str) -> dict[str, Any]:
         return dict(query(config.store_root, text).to_pylist()[0])

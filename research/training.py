@@ -1,18 +1,19 @@
 """Does training on the tables help? Held-out success of a team before and after DPO and GRPO, over seeds.
 
-    .venv/bin/python -m research.training [--seeds 3] [--tasks 24] [--data data/benchmark]
+    .venv/bin/python -m research.training [--seeds 3] [--tasks 24] [--dtype float32] [--arm dpo ...] [--data FOLDER]
 
 For every seed: fresh two-hop tasks and held-out ones (other inns, other people), sampling, credit, blame, repairs; then
 from the same tables DPO on the pairs, GRPO with the advantages `grpo` and GRPO with `sharp`, each from the first
 policy. Success on the held-out tasks is compared task by task; 95 % bootstrap intervals draw seeds, then tasks in them.
-Everything stands once it is done: the same command goes on where it stopped, and repeats the table from the store.
+`--arm`: dpo, grpo or sharp; all by default. What is there already is not done again: the same command resumes, and
+repeats the table from the store.
 """
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -26,49 +27,63 @@ from apportion.pipeline.runs.sql import query
 from apportion.pipeline.tasks.multihop import generate, write
 from research.intervals import interval
 
-ARMS = {"before": "", "dpo": "dpo", "grpo": "grpo-grpo", "grpo, sharp": "grpo-sharp"}
+ARMS = {"before": "", "dpo": "dpo", "grpo": "grpo-grpo", "sharp": "grpo-sharp"}
+"""What is compared -> trainer and advantage method."""
 
 
 def main(
-    seeds: int = 3, tasks: int = 24, held_out: int = 24, failures: int = 18, data: Path = Path("data/benchmark")
+    seeds: int = 3,
+    tasks: int = 24,
+    held_out: int = 24,
+    failures: int = 18,
+    dtype: str = "auto",
+    arm: Annotated[list[str] | None, typer.Option()] = None,
+    data: Path = Path("data/benchmark"),
 ) -> None:
     """Run every seed, and print success by arm."""
+    arms = {name: ARMS[name] for name in ("before", *(arm or list(ARMS)[1:]))}
     hush(data)
     console = Console(width=120)
-    found: dict[str, list[NDArray[np.float64]]] = {arm: [] for arm in ARMS}
-    shown = Table("seed", "pairs", "sequences", *ARMS, title=f"held-out success, {held_out} tasks x 3 rollouts a seed")
+    found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in arms}
+    shown = Table(
+        "seed", "pairs", "sequences", *arms, title=f"held-out success, {held_out} tasks x 3 rollouts a seed, {dtype}"
+    )
     for seed in range(seeds):
         start = time.perf_counter()
-        counts = one_seed(seed, tasks, held_out, failures, data)
-        for arm in ARMS:
-            found[arm].append(by_task(data, f"seed{seed}-{arm.replace(', ', '-')}"))
+        counts = one_seed(seed, arms, (tasks, held_out), data, f"model.dtype={dtype}", f"failures.limit={failures}")
+        for name in arms:
+            found[name].append(by_task(data, f"seed{seed}-{name}"))
         means = [f"{rates[-1].mean():.3f}" for rates in found.values()]
-        shown.add_row(str(seed), str(counts["pairs"]), str(counts["rows"]), *means)
+        shown.add_row(str(seed), str(counts.get("pairs", "")), str(counts.get("rows", "")), *means)
         console.print(f"seed {seed}: {time.perf_counter() - start:.0f} s")
     shown.add_row("all", "", "", *(f"{np.concatenate(rates).mean():.3f}" for rates in found.values()))
-    for arm in ARMS:
-        gains = [after - before for after, before in zip(found[arm], found["before"], strict=True)]
-        if arm != "before":
-            shown.add_row(f"gain of {arm}", "", "", interval(gains), end_section=True)
+    for name in arms:
+        gains = [after - before for after, before in zip(found[name], found["before"], strict=True)]
+        if name != "before":
+            shown.add_row(f"gain of {name}", "", "", interval(gains), end_section=True)
     console.print(shown)
 
 
-def one_seed(seed: int, tasks: int, held_out: int, failures: int, data: Path) -> dict[str, int]:
-    """Everything of one seed; what stands is not done again."""
-    from apportion.flows.annotate import annotate
-    from apportion.flows.sample import sample
-
+def one_seed(seed: int, arms: dict[str, str], sizes: tuple[int, int], data: Path, *sets: str) -> dict[str, int]:
+    """Everything of one seed; what stands is not done again. `sizes`: training tasks and held-out ones."""
     from apportion.flows.common import light
+    from apportion.flows.stage import play
+    from apportion.pipeline.runs.run import Run
     from apportion.pipeline.stages import train
+    from apportion.pipeline.stages.blame import Blame
+    from apportion.pipeline.stages.credit import Credit
+    from apportion.pipeline.stages.sample import Sample
 
-    for split, number in (("train", tasks), ("test", held_out)):
+    for split, number in zip(("train", "test"), sizes, strict=True):
         write(generate(number, seed=100 + seed, split=split), data / f"world{seed}" / split)
     counts = {}
     with light():
-        config = configured(seed, "train", f"seed{seed}", data, f"failures.limit={failures}", "annotate.on=all")
-        run = sample(config)
-        annotate(config, run)
-        for arm, name in ARMS.items():
+        config = configured(seed, "train", f"seed{seed}", data, "annotate.on=all", *sets)
+        run = config.run_id
+        play(Sample(config))
+        play(Credit(Run(config, run)))
+        play(Blame(Run(config, run)))
+        for arm, name in arms.items():
             model = "smollm2"
             if name:
                 kind, _, method = name.partition("-")
@@ -78,17 +93,8 @@ def one_seed(seed: int, tasks: int, held_out: int, failures: int, data: Path) ->
                 )
                 counts["pairs" if kind == "dpo" else "rows"] = planned.data.num_rows
                 model = str(train.run(planned))
-            sample(
-                configured(
-                    seed,
-                    "test",
-                    f"seed{seed}-{arm.replace(', ', '-')}",
-                    data,
-                    f"model.path={model}",
-                    "sample.group_size=3",
-                    "run.held_out=true",
-                )
-            )
+            held_out = ("sample.group_size=3", "run.held_out=true")
+            play(Sample(configured(seed, "test", f"seed{seed}-{arm}", data, f"model.path={model}", *held_out, *sets)))
     return counts
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.core.frames import rows
 from apportion.pipeline.core.progress import watcher
 from apportion.pipeline.engines.base import Voice, reset
 from apportion.pipeline.engines.policy import policies_of, voices_of
@@ -19,8 +16,6 @@ from apportion.pipeline.play.team import Team, load_team
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.teams.base import DivergedError
-from apportion.pipeline.trajectory.log import Log
-from apportion.pipeline.trajectory.task import Task
 from apportion.pipeline.verifiers import get_verifier
 
 
@@ -39,22 +34,6 @@ def check_conditions(config: Config, run: str, what: str, cure: str) -> None:
             f"run {run!r} was sampled with another team, decoding, verifier, seed or other documents: {what} is "
             f"tried under the same conditions; leave them as they were, or set {cure}"
         )
-
-
-def tasks_of(store: Store, run: str) -> dict[str, Task]:
-    """The run's tasks by id."""
-    return {row["task_id"]: _task(row) for row in rows(store.read("tasks", run))}
-
-
-def logs_of(store: Store, run: str, source: str) -> Iterator[Log]:
-    """Every trajectory of a shard with its messages in order."""
-    tasks = tasks_of(store, run)
-    messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    table = store.read("messages", run, source).drop_columns("run_id")
-    for row in rows(table.sort_by([("trajectory_id", "ascending"), ("message_index", "ascending")])):
-        messages[row["trajectory_id"]].append(row)
-    for row in rows(store.read("trajectories", run, source)):
-        yield Log(row, messages[row["trajectory_id"]], tasks[row["task_id"]])
 
 
 @dataclass
@@ -89,8 +68,3 @@ class Bench:
             self.played.append((one, row))
             result.append((one, row["success"]))
         return result
-
-
-def _task(row: dict[str, Any]) -> Task:
-    meta = json.loads(row["meta"]) if row["meta"] else {}
-    return Task(row["task_id"], row["source"], row["split"] or "", row["question"], tuple(row["references"]), meta)

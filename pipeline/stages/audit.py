@@ -20,7 +20,7 @@ from apportion.pipeline.runs.run import Kind, Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
 from apportion.pipeline.stages.credit import Credit, Shard
-from apportion.pipeline.stages.foresee import foresee, notes
+from apportion.pipeline.stages.foresee_credit import foresee, notes
 from apportion.pipeline.stages.ready import to_continue
 from apportion.pipeline.stages.stage import Stage
 

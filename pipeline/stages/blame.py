@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from apportion.pipeline.core.ids import digest
-from apportion.pipeline.core.reasons import summed
 from apportion.pipeline.engines.policy import policies_of, tokenizers_of
-from apportion.pipeline.evaluation.worth import worth_of
 from apportion.pipeline.localizers._configured import Configured
 from apportion.pipeline.localizers._first_error import VERSION as FIRST_ERROR_VERSION
 from apportion.pipeline.localizers.base import Localizer, Needs
 from apportion.pipeline.play.continuation import Bench, check_conditions
 from apportion.pipeline.play.play import message_rows
-from apportion.pipeline.repair.alternatives import MOST_WINNERS, SIBLING, proposed, settled
+from apportion.pipeline.repair.alternatives import SIBLING, proposed, settled
 from apportion.pipeline.repair.failures import Failures, failures_among
-from apportion.pipeline.repair.located import PLACE, Located, locate, unlike
+from apportion.pipeline.repair.located import PLACE, Located, locate
 from apportion.pipeline.repair.located import VERSION as READING_VERSION
 from apportion.pipeline.repair.pairs import pairs_of_shard
 from apportion.pipeline.runs.run import SPOKEN, Kind, Run
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
+from apportion.pipeline.stages.foresee_blame import how_looked_at, told_of
 from apportion.pipeline.stages.ready import check_team, check_verifier
 from apportion.pipeline.stages.stage import Stage
 from apportion.pipeline.trajectory.case import Case, case_of
@@ -92,11 +91,15 @@ class Blame(Stage[Shard, int]):
             check_team(config)
         if continued:
             check_verifier(config)
-        methods = [self.method(shard) for shard in pending if shard.kind != SIBLING and self.loads(shard)]
         if continued:
             tokenizers_of(self.policies.by_name)
-        elif any(method.needs is Needs.SCORER for method in methods):
+        elif self._asks_scorer():
             self.policies.team.tokenizer()
+
+    def _asks_scorer(self) -> bool:
+        """Whether a pending shard asks the model for likelihoods; code that a dry run does not load may as well."""
+        shards = [shard for shard in self.pending if shard.kind != SIBLING and self.loads(shard)]
+        return any(self.method(shard).needs is Needs.SCORER for shard in shards)
 
     def failures(self, source: str) -> Failures:
         """All failures of a shard of trajectories."""
@@ -163,68 +166,8 @@ class Blame(Stage[Shard, int]):
 
     def how(self) -> Iterator[str]:
         """How failures are looked at, where that is not plain from the configuration."""
-        for shard in {shard.kind: shard for shard in self.shards if shard.imported}.values():
-            how = shard.kind
-            if not self.configured.by_name(shard.kind):
-                how += ", which names a step only in logs like those that it learned from"
-                how += f" (--set failures.localizer={shard.kind}: in all)"
-            yield f"imported logs cannot be continued: nothing is repaired, first errors are found by {how}"
+        yield from how_looked_at(self)
 
     def foretell(self) -> Iterator[str]:
         """Failures, prefixes and continuations of the pending shards; what is not looked at, and why."""
-        name, cost = self.run.id, self.cost()
-        yield (
-            f"run {name}: {cost['failures']:,} failures to look at, {cost['prefixes']:,} prefixes, at most "
-            f"{cost['continuations']:,} continuations"
-        )
-        if cost["unlike"]:
-            yield (
-                f"run {name}: in {cost['unlike']:,} of them no step will be named: they are unlike what learned comes "
-                "from"
-            )
-        if cost["failures"]:
-            yield from worth_of({shard.kind for shard in self.shards if shard.imported or shard.kind == "learned"})
-        tokenizer = self.policies.team.tokenizer() if self.pending else None
-        for reason, count in summed(self._obstacles(tokenizer)):
-            yield f"not looked at: {count} x {reason}"
-        if not self.shards:
-            yield "failures.localizer = none: failures are left alone"
-
-    def cost(self) -> dict[str, int]:
-        """Of the pending shards: failures, those of which nothing will be said since they are unlike what the localizer
-        learned from, their prefixes, and the most continuations that will be sampled."""
-        section = self.run.config.failures
-        total = {"failures": 0, "unlike": 0, "prefixes": 0, "continuations": 0}
-        for shard in self.pending:
-            logs = self.logs(shard)
-            if shard.kind == SIBLING:
-                total["continuations"] += 2 * section.confirmations * len(logs)
-                continue
-            total["failures"] += len(logs)
-            total["prefixes"] += sum(len(log.turns) + 1 for log in logs)
-            if self.loads(shard):
-                method, cases = self.method(shard), [case_of(log) for log in logs]
-                if not self.configured.by_name(shard.kind):
-                    total["unlike"] += sum(map(unlike, method.judge(cases, self.configured.means())))
-                total["continuations"] += sum(map(method.continuations, cases))
-            if section.alternatives and not shard.imported:
-                tries = section.alternatives + section.confirmations * (MOST_WINNERS + 1)
-                total["continuations"] += len(logs) * tries
-        return total
-
-    def _obstacles(self, tokenizer: Any) -> Iterator[str]:
-        """Why trajectories of the pending shards are not looked at as failures."""
-        limit = self.run.config.failures.limit
-        for source in sorted({shard.source for shard in self.pending}):
-            for log in self.run.logs(source):
-                if log.trajectory["success"] is None:
-                    yield "without a verdict: not known to have failed"
-                elif not log.trajectory["success"] and not log.turns:
-                    yield "no agent spoke"
-            beyond = 0 if limit is None else len(self.failures(source).logs) - limit
-            yield from [f"beyond failures.limit = {limit}"] * beyond
-        for shard in self.pending:
-            if shard.kind != SIBLING and self.loads(shard):
-                method, means = self.method(shard), self.configured.means()
-                reasons = (method.obstacle(case_of(log), tokenizer, means) for log in self.logs(shard))
-                yield from (reason for reason in reasons if reason is not None)
+        yield from told_of(self, self.policies.team.tokenizer() if self._asks_scorer() else None)

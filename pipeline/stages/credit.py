@@ -21,7 +21,7 @@ from apportion.pipeline.play.team import Nature, nature_for
 from apportion.pipeline.runs.run import SPOKEN, Kind, Run
 from apportion.pipeline.runs.trust import keep_rules, rules_kept
 from apportion.pipeline.stages.common import ALGORITHM_VERSION
-from apportion.pipeline.stages.foresee import foresee, told_of
+from apportion.pipeline.stages.foresee_credit import foresee, told_of
 from apportion.pipeline.stages.ready import check_team, check_verifier
 from apportion.pipeline.stages.stage import Stage
 from apportion.pipeline.values._desk import Desk

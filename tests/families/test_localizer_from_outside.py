@@ -12,11 +12,14 @@ from scripted import ScriptedEngine
 
 from apportion.cli import app as cli
 from apportion.pipeline.core.config import Config, load_config
+from apportion.pipeline.core.dry_run import begin
 from apportion.pipeline.core.errors import UserError
+from apportion.pipeline.evaluation.labelled import read
 from apportion.pipeline.localizers.base import make
 from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.runs.trust import own_code
+from apportion.pipeline.stages import evaluate
 from apportion.pipeline.stages.blame import Blame
 from apportion.pipeline.stages.imports import Import
 from apportion.pipeline.stages.stage import play
@@ -184,3 +187,19 @@ def test_a_class_called_like_another_localizer_is_refused(tmp_path: Path, model:
     play(Import(config, "who-and-when", who_and_when(tmp_path)))
     with pytest.raises(UserError, match="there is a localizer 'random'; give the class another name"):
         Blame(Run(config, "logs"))
+
+
+def test_a_dry_run_imports_none_of_it(tmp_path: Path, model: Path):
+    (tmp_path / "bomb.py").write_text("raise SystemExit('imported')")
+    config = configured(tmp_path, model, f"failures.localizer={tmp_path / 'bomb.py'}:Bomb")
+    logs = who_and_when(tmp_path)
+    play(Import(config, "who-and-when", logs))
+    begin(True)
+    try:
+        stage = Blame(Run(config, "logs"))
+        assert "4 failures to look at" in next(iter(stage.foretell()))
+        names = (config.failures.localizer,)
+        told = evaluate.foretell(evaluate.plan(config, read("who-and-when", logs).cases, evaluate.Choices(names)))
+        assert told[-1].startswith("would hold 4 logs against 2 localizers: structure, ")
+    finally:
+        begin(False)

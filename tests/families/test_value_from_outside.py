@@ -16,7 +16,7 @@ from apportion.pipeline.runs.store import Store
 from apportion.pipeline.runs.trust import own_code
 from apportion.pipeline.stages import advantages
 from apportion.pipeline.stages.credit import Credit
-from apportion.pipeline.stages.foresee import foresee
+from apportion.pipeline.stages.foresee_credit import foresee
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.stages.stage import play
 

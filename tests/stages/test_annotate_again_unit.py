@@ -13,7 +13,7 @@ from apportion.pipeline.core.config import Config
 from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.credit import Credit
-from apportion.pipeline.stages.foresee import foresee
+from apportion.pipeline.stages.foresee_credit import foresee
 from apportion.pipeline.teams.base import Conversation, Play
 
 NARROW_TO_WIDE = [({"limit": 1}, {}, 2, 6), ({}, {"on": "all"}, 6, 8), ({"limit": 1}, {"on": "all"}, 2, 8)]

@@ -11,7 +11,7 @@ import pytest
 from scripted import ScriptedEngine
 
 from apportion import schemas
-from apportion.cli import blame as cli_blame
+from apportion.cli.annotate import _CREDIT, _show_blame, _where
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.evaluation.worth import WORTH
 from apportion.pipeline.localizers import learned
@@ -23,6 +23,7 @@ from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import imports
 from apportion.pipeline.stages.blame import Blame
 from apportion.pipeline.stages.credit import Credit
+from apportion.pipeline.stages.foresee_blame import cost
 from apportion.pipeline.stages.imports import Import
 from apportion.pipeline.stages.stage import play
 from apportion.pipeline.trajectory.case import question_id
@@ -190,8 +191,8 @@ def test_of_a_log_unlike_its_own_the_ranker_says_nothing_unless_it_is_asked_by_n
 
 def test_a_dry_run_counts_the_logs_of_which_nothing_will_be_said(config: Config, logs: Path):
     run = imported(config, "messages", logs)
-    assert Blame(Run(config, run)).cost()["unlike"] == 1
-    assert Blame(Run(by_name(config, "learned"), run)).cost()["unlike"] == 0
+    assert cost(Blame(Run(config, run)))["unlike"] == 1
+    assert cost(Blame(Run(by_name(config, "learned"), run)))["unlike"] == 0
 
 
 def test_a_log_like_the_corpus_is_located_also_where_its_question_was_trained_on(
@@ -295,7 +296,6 @@ def test_a_game_of_too_many_messages_is_set_aside_by_name_and_the_agents_play_th
 
 @pytest.mark.parametrize("value", ["likelihood", "regenerate"])
 def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path, config: Config, value: str):
-    from apportion.cli.app import _CREDIT_SQL, _where
     from apportion.pipeline.runs.sql import query
 
     shown = []
@@ -306,7 +306,7 @@ def test_what_annotate_prints_is_of_the_games_just_played_by_outcome(logs: Path,
         run = imported(now, "messages", logs)
         annotate_all(now, run)
         where = _where(Credit(Run(now, run)).shards[0].rules)
-        rows = query(now.store_root, _CREDIT_SQL.format(run=run, where=where)).to_pylist()
+        rows = query(now.store_root, _CREDIT.format(run=run, where=where)).to_pylist()
         shown.append(sorted((row["player"], row["success"], row["games"]) for row in rows))
     assert shown == [[("ann", False, 1), ("ann", True, 2), ("bob", False, 1), ("bob", True, 1)]] * 2
 
@@ -317,14 +317,12 @@ def test_the_screen_names_localizer_and_target_says_why_nobody_is_blamed_and_wha
     run = imported(config, "messages", logs)
     for asked, worth in ((config, False), (by_name(config, "learned"), True)):
         plan = Blame(Run(asked, run))
-        cli_blame.say_how(plan)
-        cli_blame.say_planned(plan, run)
-        planned = capsys.readouterr().err
+        planned = "\n".join([*plan.how(), *plan.foretell()])
         assert "imported logs cannot be continued" in planned
         assert "guessing gets 7.2 %" in planned
         assert ("in 1 of them no step will be named" in planned) is not worth
         localized(asked, run)
-        cli_blame.show(asked, plan, run)
+        _show_blame(plan)
         shown = capsys.readouterr()
         assert "localizer" in shown.out
         assert "decisive" in shown.out

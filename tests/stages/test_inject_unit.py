@@ -12,7 +12,6 @@ from test_sample_annotate_unit import configured, sample_all
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.frames import rows
-from apportion.pipeline.play.continuation import logs_of
 from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.blame import Blame
@@ -99,5 +98,5 @@ def test_the_faults_do_not_depend_on_what_else_is_asked(config: Config):
     first = [(log.trajectory_id, fault) for log, fault in plan.planned(plan.shards[0])]
     again = [(log.trajectory_id, fault) for log, fault in plan.planned(plan.shards[0])]
     assert first == again
-    logs = [log for log in logs_of(Store(config.store_root), "r", "sampled-00000") if log.trajectory["success"]]
+    logs = [log for log in Run(config, "r").logs("sampled-00000") if log.trajectory["success"]]
     assert {name for name, _ in first} == {log.trajectory_id for log in logs}

@@ -18,7 +18,7 @@ from apportion.pipeline.engines.checkpoints import check_window
 from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages.credit import Credit
-from apportion.pipeline.stages.foresee import foresee
+from apportion.pipeline.stages.foresee_credit import foresee
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.stages.stage import play
 

@@ -1,6 +1,6 @@
 """ProcessBench: is the first wrong step of a solution found, and a right solution left alone?
 
-    .venv/bin/python -m research.process FOLDER [--plant train.jsonl] [--keep FOLDER] [--family NAME ...]
+    .venv/bin/python -m research.process_bench FOLDER [--plant train.jsonl] [--keep FOLDER] [--family NAME ...]
 
 FOLDER holds ProcessBench's files; --plant names a train.jsonl of GSM8K, in whose solutions errors are planted to train
 the process model of `trained`. Every family is fitted by cross-validation over the problems (10 folds), for several

@@ -1,6 +1,6 @@
 """Planted truths: does the credit find the saboteur, the idler, the key holder and the duplicate?
 
-    .venv/bin/python -m research.planted [--games 400] [--masking drop] [--model smollm2] [--out FILE.json]
+    .venv/bin/python -m research.planted_truths [--games 400] [--masking drop] [--model smollm2] [--out FILE.json]
 
 Plays games on templated two-hop text in which every agent's part is known (`research/planted_games.py`) with
 the likelihood value on all coalitions of the real engine, and solves them exactly. Printed: the AUROC of the saboteur

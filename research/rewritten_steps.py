@@ -1,6 +1,6 @@
 """Does a localizer find the step that matters? Alternatives at its step against alternatives at a random step.
 
-    .venv/bin/python -m research.localizers --run RUN [--run RUN ...] [--alternatives 4] [--others 2]
+    .venv/bin/python -m research.rewritten_steps --run RUN [--run RUN ...] [--alternatives 4] [--others 2]
 
 Takes the first errors that `apportion annotate` found in the failures of some runs, and locates the same failures by
 the localizers that need no continuations: value_drop, the ranker learned on public failures (`learned`) and the one on
