@@ -223,8 +223,6 @@ def test_annotate_refuses_a_model_and_a_verifier_that_it_would_need(shell: Shell
     options = ["annotate", "--run", "c", "--dry-run", "--set", "annotate.value=regenerate"]
     line = shell.refused(*options, "--set", "tasks.verifier=exakt")
     assert "no such verifier; there are exact, f1, math, number; did you mean 'exact'?" in line
-        *options, "--set", "tasks.verifier=exakt"
-    )
     own = ["--set", "tasks.verifier=nowhere:Mine", "--trust"]
     shell("annotate", "--run", "c", "--dry-run", *own)
     assert shell.code == 0  # a likelihood asks no verifier

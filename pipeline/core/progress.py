@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Progress(Protocol):
@@ -40,3 +40,16 @@ def watched(by: Progress) -> Iterator[None]:
 def watcher() -> Progress:
     """Whoever watches this work."""
     return _watcher.get(Silent())
+
+
+def following(name: str) -> Callable[[int, int], None]:
+    """A bar that starts with the first report and follows counts of (done, in all)."""
+    state: dict[str, Any] = {"done": 0}
+
+    def report(done: int, total: int) -> None:
+        if "advance" not in state:
+            state["advance"] = watcher().start(name, total)
+        state["advance"](done - state["done"])
+        state["done"] = done
+
+    return report

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,17 +17,16 @@ from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.frames import frame
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.core.places import hold
-from apportion.pipeline.core.progress import watcher
-from apportion.pipeline.datasets.hygiene import apart, clean, of_task, with_split
+from apportion.pipeline.core.progress import following
+from apportion.pipeline.datasets.trained_on import clean_pairs, clean_sequences, digest_of, limited, of_policy
 from apportion.pipeline.engines.checkpoints import PROVENANCE, provenance
 from apportion.pipeline.engines.policy import Policy, policies_of
 from apportion.pipeline.runs.store import Store
 from apportion.pipeline.stages import advantages
 from apportion.pipeline.stages.common import ALGORITHM_VERSION, set_apart
-from apportion.pipeline.training.job import Job, launch
+from apportion.pipeline.training.job import Job, Kind, launch, settings_of
 from apportion.pipeline.training.rows import Refused, refuse_pairs, refuse_sequences
 
-Kind = Literal["dpo", "grpo"]
 TRAINED = "train"
 RECORDS = ("policies", "training_log")
 
@@ -88,19 +85,20 @@ def plan(
     store = Store(config.store_root)
     trained = policies_of(config).named(policy)
     made = advantages.make(config, run) if kind == "grpo" else None
-    every = _pairs(config, store, run) if made is None else _sequences(config, store, run, made.rows)
-    every = _of_policy(config, every, policy)
+    aside = set_apart(config)
+    rows = clean_pairs(config, store, run, aside) if made is None else clean_sequences(store, run, made.rows, aside)
+    every = of_policy(config, rows, policy)
     data = every.filter(pc.field("split") == TRAINED)
     elsewhere = every.num_rows - data.num_rows
-    data = _limited(data, "task_id" if kind == "dpo" else "group_id", config.train.limit)
+    data = limited(data, "task_id" if kind == "dpo" else "group_id", config.train.limit)
     if not data.num_rows:
         raise NothingToLearnError(_nothing(config, run, kind, policy, elsewhere))
     usable, refused = (refuse_pairs if kind == "dpo" else refuse_sequences)(frame(data))
     if usable.is_empty():
         raise UserError(f"run {run!r}: none of its {data.num_rows} rows can be trained on; refused: {refused}")
     _check_policy(kind, trained, store.read("policies", run).to_pylist(), data)
-    settings = _settings(config, kind)
-    job = digest([ALGORITHM_VERSION, kind, trained.id, settings, config.run.seed, _digest(data)])
+    settings = settings_of(config.train, kind)
+    job = digest([ALGORITHM_VERSION, kind, trained.id, settings, config.run.seed, digest_of(data)])
     told = {
         "base": trained.row["base"], "version": int(trained.row["version"]) + 1, "parent": trained.id,
         "trainer": kind, "run": run, "iteration": iteration, "settings": settings, "job": job,
@@ -115,22 +113,15 @@ def _name(kind: Kind, made: advantages.Made | None, policy: Policy) -> str:
     return "-".join(filter(None, [kind, made.method if made else "", policy.name]))
 
 
-def _of_policy(config: Config, rows: pa.Table, name: str) -> pa.Table:
-    """The rows of the agents whose policy is the one called `name`; an agent that is not configured has the team's."""
-    own = {agent.name: agent.policy for agent in config.team.agents}
-    return rows.filter(pa.array([own.get(agent, "") == name for agent in rows["agent"].to_pylist()], pa.bool_()))
-
-
 def _nothing(config: Config, run: str, kind: Kind, policy: str, elsewhere: int) -> str:
+    """Why there is nothing to train on, and what to do."""
     cure = "annotate its failures (apportion annotate), or sample more rollouts"
     if kind == "grpo":
         cure = "every group is all right or all wrong; sample more rollouts a task (sample.group_size) or other tasks"
-    if config.export.evaluation:
-        cure += "; mind that questions in export.evaluation are left out"
+    cure += "; mind that questions in export.evaluation are left out" if config.export.evaluation else ""
     if config.team.policies:
         cure += f"; mind that only agents of {f'policy {policy!r}' if policy else 'the policy of the team'} count"
-    if elsewhere:
-        cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test"
+    cure = f"all {elsewhere} rows are on other splits; lower export.validation and export.test" if elsewhere else cure
     return f"run {run!r} has nothing to train {kind} on: {cure}"
 
 
@@ -170,9 +161,9 @@ def _train(planned: TrainPlan, desk: Path) -> None:
     job = Job(
         kind=planned.kind, model=str(planned.policy.checkpoint), data=str(desk / "data.parquet"), out=str(planned.out),
         log=str(desk / "log.parquet"), seed=config.run.seed, iteration=int(planned.told["iteration"]),
-        settings=_settings(config, planned.kind), provenance=planned.told, margin=config.train.margin,
+        settings=settings_of(config.train, planned.kind), provenance=planned.told, margin=config.train.margin,
     )  # fmt: skip
-    launch(job, _reporter(f"training {planned.name}"))
+    launch(job, following(f"training {planned.name}"))
     if not planned.trained:
         raise WorkError(f"{planned.out}: the trainer ended without writing the checkpoint")
 
@@ -190,25 +181,6 @@ def _record(planned: TrainPlan, log: Path) -> None:
         store.write_shard(table, planned.run, shard, data, planned.job)
 
 
-def _pairs(config: Config, store: Store, run: str) -> pa.Table:
-    """The clean pairs of a run with their splits."""
-    tasks = frame(store.read("tasks", run))
-    section = config.export
-    found = frame(store.read("preferences", run).drop_columns("run_id"))
-    kept = clean(found, tasks, evaluation=set_apart(config)).pairs
-    return with_split(kept, tasks, validation=section.validation, test=section.test).to_arrow()
-
-
-def _sequences(config: Config, store: Store, run: str, rows: pa.Table) -> pa.Table:
-    """GRPO's rows without those whose question is set apart."""
-    asked = set_apart(config)
-    if not asked:
-        return rows
-    rollouts = frame(store.read("trajectories", run, columns=["trajectory_id", "task_id"]))
-    kept, _ = apart(of_task(frame(rows), rollouts), frame(store.read("tasks", run)), asked)
-    return schemas.TABLES["train_rows"].conform(kept.drop("task_id").to_arrow())
-
-
 def _check_policy(kind: Kind, policy: Policy, known: list[dict[str, Any]], data: pa.Table) -> None:
     """GRPO's ratios start from the policy that sampled; DPO's token ids need its tokenizer."""
     wrote = set(data["policy_id"].to_pylist())
@@ -223,53 +195,3 @@ def _check_policy(kind: Kind, policy: Policy, known: list[dict[str, Any]], data:
         raise UserError(
             f"{place} has another tokenizer than the policy that wrote the pairs; train a checkpoint with the same one"
         )
-
-
-_NOT_FOR: dict[Kind, set[str]] = {
-    "grpo": {"dpo_beta", "dpo_epochs", "margin"},
-    "dpo": {"dpo_epochs", "beta", "epsilon", "epsilon_high", "importance_cap", "loss", "ratio"},
-}
-"""Keys of `train` that do not bear on a kind of training: a change there makes no other checkpoint."""
-
-
-def _settings(config: Config, kind: Kind) -> dict[str, Any]:
-    """What the trainer is told: the section `train`, with the passes of this kind of training and no other's keys."""
-    section = config.train
-    epochs = section.dpo_epochs if kind == "dpo" else section.epochs
-    return section.model_copy(update={"epochs": epochs}).model_dump(mode="json", exclude=_NOT_FOR[kind])
-
-
-def _limited(data: pa.Table, unit: str, limit: int | None) -> pa.Table:
-    """The rows of whole units (groups, questions) in the order of a hash, until `limit` rows are there."""
-    if limit is None:
-        return data
-    rows = frame(data)
-    names = sorted(rows[unit].unique(), key=digest)
-    sizes = dict(rows[unit].value_counts().iter_rows())
-    taken, count = [], 0
-    for name in names:
-        if count >= limit:
-            break
-        taken.append(name)
-        count += sizes[name]
-    return rows.filter(pl.col(unit).is_in(taken)).to_arrow()
-
-
-def _reporter(name: str) -> Callable[[int, int], None]:
-    """A bar that starts with the first report and follows the optimizer's steps."""
-    state: dict[str, Any] = {"done": 0}
-
-    def report(done: int, total: int) -> None:
-        if "advance" not in state:
-            state["advance"] = watcher().start(name, total)
-        state["advance"](done - state["done"])
-        state["done"] = done
-
-    return report
-
-
-def _digest(data: pa.Table) -> str:
-    """Of the rows by their keys and numbers: enough to tell two data sets of a run apart."""
-    key = "pair_id" if "pair_id" in data.column_names else "row_id"
-    weight = "weight" if key == "pair_id" else "advantages"
-    return digest([data[key].to_pylist(), data[weight].to_pylist()])

@@ -13,10 +13,23 @@ from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Literal
 
+from apportion.pipeline.core.config import TrainConfig
 from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.subprocesses import end_with_parent, ending, last_words
 
 _WORKER = "apportion.pipeline.training.worker"
+Kind = Literal["dpo", "grpo"]
+_NOT_FOR: dict[Kind, set[str]] = {
+    "grpo": {"dpo_beta", "dpo_epochs", "margin"},
+    "dpo": {"dpo_epochs", "beta", "epsilon", "epsilon_high", "importance_cap", "loss", "ratio"},
+}
+"""Keys of `train` that do not bear on a kind of training: a change there makes no other checkpoint."""
+
+
+def settings_of(section: TrainConfig, kind: Kind) -> dict[str, Any]:
+    """What the trainer is told: the section `train`, with the passes of this kind of training and no other's keys."""
+    epochs = section.dpo_epochs if kind == "dpo" else section.epochs
+    return section.model_copy(update={"epochs": epochs}).model_dump(mode="json", exclude=_NOT_FOR[kind])
 
 
 @dataclass(frozen=True)
@@ -29,7 +42,7 @@ class Job:
     for the pair's margin. provenance: written into the checkpoint as apportion.json.
     """
 
-    kind: Literal["grpo", "dpo"]
+    kind: Kind
     model: str
     data: str
     out: str
