@@ -20,7 +20,7 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines.base import Engine
 from apportion.pipeline.engines.policy import policies_of
 from apportion.pipeline.runs.store import Store
-from apportion.pipeline.stages import train
+from apportion.pipeline.stages import loop, train
 from apportion.pipeline.stages.sample import Sample
 from apportion.pipeline.training.job import Job
 
@@ -198,6 +198,13 @@ def test_dpo_trains_a_policy_on_pairs_of_its_own_messages(
     assert [Path(job.model).name for job in jobs] == ["small"]
     with pytest.raises(train.NothingToLearnError, match="only agents of the policy of the team count"):
         train.plan(config, "r", "dpo")
+
+
+def test_the_loop_moves_the_teams_policy_alone(tmp_path: Path):
+    rounds = loop.plan(mixed(tmp_path, loop={"iterations": 2, "tasks": 2}))
+    before, after = (policies_of(one) for one in (rounds[0].config, rounds[1].by(str(tmp_path / "new")).config))
+    assert after.named("small") == before.named("small")
+    assert (before.team.model.path, after.team.model.path) == (str(tmp_path / "model"), str(tmp_path / "new"))
 
 
 def test_the_command_line_trains_the_policy_that_it_is_told(
