@@ -15,20 +15,11 @@ import httpx
 from prefect.client.schemas.objects import State
 from prefect.utilities.annotations import quote
 
-from apportion.pipeline.core.config import Config
 from apportion.pipeline.core.errors import UserError, WorkError
 from apportion.pipeline.core.subprocesses import end_with_parent
-from apportion.pipeline.runs.store import Store
 
 SERVER_SECONDS = 5.0
 """How long a Prefect server may take to say that it is there."""
-
-
-@contextmanager
-def exclusive(config: Config, run: str) -> Iterator[None]:
-    """One process at a time works on a run; the kernel lets go of the lock even after kill -9."""
-    with Store(config.store_root).lock(run):
-        yield
 
 
 @contextmanager

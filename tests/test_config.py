@@ -12,8 +12,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from apportion.pipeline.core.config import Config, load_config
-from apportion.pipeline.core.config_page import DOC, document
 from apportion.pipeline.core.errors import UserError
+from docs.render.configuration import DOC, document
 
 PLANNER = '{name="boss", role="planner"}'
 
@@ -311,7 +311,7 @@ def test_everything_written_lies_below_the_data_folder():
 
 
 def test_the_page_of_keys_is_the_configuration_as_it_is():
-    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m apportion.pipeline.core.config_page`"
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m docs.render.configuration`"
 
 
 def test_every_key_says_what_it_means():

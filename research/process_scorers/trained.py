@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.engines.pooling import TokenClassifier
 from apportion.pipeline.trajectory.case import Case, labelled_place
 from research.process_scorers.layout import WINDOW, layout, window_of
+from research.process_scorers.token_classifier import TokenClassifier
 
 Floats = NDArray[np.float64]
 LABELS = ("right", "wrong")

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pytest
+from reference_engine import ReferenceEngine
 from roads import Road, small_config
 
 from apportion.pipeline.core.config import Config
 from apportion.pipeline.engines.base import ScoreRequest
-from apportion.pipeline.engines.reference import ReferenceEngine
 from apportion.pipeline.engines.running import engine_for
 from apportion.pipeline.engines.vllm import VllmEngine
 from apportion.pipeline.runs.sql import query

@@ -7,12 +7,12 @@ import os
 
 import pyarrow.compute as pc
 import pytest
+from reference_engine import ReferenceEngine
 from roads import Road
 
 from apportion.pipeline.core.config import AuditConfig
 from apportion.pipeline.engines.base import SampleRequest
 from apportion.pipeline.engines.checkpoints import resolve_model
-from apportion.pipeline.engines.reference import ReferenceEngine
 from apportion.pipeline.engines.running import engine_for
 from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.sql import query

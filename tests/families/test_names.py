@@ -12,8 +12,8 @@ import pytest
 
 from apportion.pipeline.core.config import load_config
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.core.methods_page import DOC, START, document
 from apportion.pipeline.core.registry import FAMILIES, family
+from docs.render.methods import DOC, START, document
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = [(one.name, name) for one in FAMILIES.values() for name in one.shipped()]
@@ -97,4 +97,4 @@ def test_a_method_tells_its_source_and_what_each_parameter_means(folder: str, na
 
 def test_the_page_of_methods_is_what_the_methods_say():
     assert START in DOC.read_text(encoding="utf-8")
-    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m apportion.pipeline.core.methods_page`"
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m docs.render.methods`"

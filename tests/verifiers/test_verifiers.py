@@ -12,13 +12,13 @@ from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import family
 from apportion.pipeline.trajectory.answer import normalize
 from apportion.pipeline.verifiers import Verdict, get_verifier
-from apportion.pipeline.verifiers.answers.cases import CASES
-from apportion.pipeline.verifiers.answers.page import DOC, document
 from apportion.pipeline.verifiers.answers.quantity import Quantities
 from apportion.pipeline.verifiers.exact import Exact
 from apportion.pipeline.verifiers.f1 import F1, token_f1
 from apportion.pipeline.verifiers.math import Math
 from apportion.pipeline.verifiers.number import Number
+from docs.render.verifier_cases import CASES
+from docs.render.verifiers import DOC, document
 
 WORDS = st.lists(
     st.sampled_from(["the", "a", "An", "cat,", "sat!", "on", "3.5", "-2", "mat.", "U.S.", "-"]), max_size=8
@@ -200,7 +200,7 @@ def test_every_line_of_the_page(case):
 
 
 def test_the_page_is_what_is_tested():
-    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m apportion.pipeline.verifiers.answers.page`"
+    assert DOC.read_text(encoding="utf-8") == document(), "run `python -m docs.render.verifiers`"
 
 
 def test_a_right_answer_stays_right_with_the_answers_own_words_around_it():

@@ -1,4 +1,4 @@
-"""Renders docs/configuration.md, every key of a configuration (`python -m apportion.pipeline.core.config_page`)."""
+"""Renders docs/configuration.md, every key of a configuration (`python -m docs.render.configuration`)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from apportion.pipeline.core.config import Config
-from apportion.pipeline.core.methods_page import keys, methods, parameters_of
 from apportion.pipeline.core.registry import FAMILIES, Family
+from docs.render.methods import keys, methods, parameters_of
 
-DOC = Path(__file__).absolute().parents[3] / "docs" / "configuration.md"
+DOC = Path(__file__).parents[1] / "configuration.md"
 NAMED = {"agents": "[[team.agents]]", "solo": "[team.solo]", "tools": "[team.tools.NAME]"}
 """Headings of what a team is made of."""
 _HEAD = """# Configuration
 
-Every key, rendered by `python -m apportion.pipeline.core.config_page`. A configuration is a TOML file
+Every key, rendered by `python -m docs.render.configuration`. A configuration is a TOML file
 (`--config FILE.toml`) and single keys after it, `--set section.key=value`. A run remembers the configuration that it
 was sampled with. `[team]` may name a `file`, a TOML file with the team's keys.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from apportion.pipeline.engines import pooling
+from research.process_scorers import token_classifier as pooling
 
 
 @pytest.mark.parametrize("name", ["plain", "with space", "runs [2]", "a*b?"])

@@ -1,4 +1,4 @@
-"""Renders the end of docs/methods.md: every method (`python -m apportion.pipeline.core.methods_page`)."""
+"""Renders the end of docs/methods.md: every method (`python -m docs.render.methods`)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from apportion.pipeline.core.config_errors import number
 from apportion.pipeline.core.registry import FAMILIES, Family
 
-DOC = Path(__file__).absolute().parents[3] / "docs" / "methods.md"
-START = "<!-- From here on rendered by `python -m apportion.pipeline.core.methods_page`. -->"
+DOC = Path(__file__).parents[1] / "methods.md"
+START = "<!-- From here on rendered by `python -m docs.render.methods`. -->"
 _HEAD = """
 ## Every method
 

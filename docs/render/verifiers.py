@@ -1,15 +1,15 @@
-"""Renders docs/verifiers.md, what is accepted and refused (`python -m apportion.pipeline.verifiers.answers.page`)."""
+"""Renders docs/verifiers.md, what is accepted and refused (`python -m docs.render.verifiers`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from apportion.pipeline.core.methods_page import described
 from apportion.pipeline.core.registry import family
-from apportion.pipeline.verifiers.answers.cases import CASES, Case
+from docs.render.methods import described
+from docs.render.verifier_cases import CASES, Case
 
-DOC = Path(__file__).absolute().parents[4] / "docs" / "verifiers.md"
+DOC = Path(__file__).parents[1] / "verifiers.md"
 
 _HEAD = """# Verifiers
 

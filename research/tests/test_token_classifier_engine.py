@@ -10,8 +10,8 @@ from roads import embedded_model, small_config
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.engines.base import ScoreRequest
-from apportion.pipeline.engines.pooling import TokenClassifier
 from apportion.pipeline.engines.running import engine_for
+from research.process_scorers.token_classifier import TokenClassifier
 
 pytestmark = pytest.mark.engine
 
