@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.files import commit
 from apportion.pipeline.core.ids import MAX_NAME
 from apportion.pipeline.runs.shards import (
     UNREADABLE,
     alive,
-    commit,
     flock,
     footer_of,
     load,

@@ -16,6 +16,7 @@ import polars as pl
 
 from apportion.pipeline.core.config import TrainConfig
 from apportion.pipeline.core.errors import UserError, WorkError
+from apportion.pipeline.core.files import commit
 from apportion.pipeline.core.libraries import hush
 from apportion.pipeline.core.places import listed, put, put_beside
 from apportion.pipeline.core.subprocesses import end_with_parent
@@ -129,12 +130,8 @@ def _write_log(job: Job, metrics: dict[tuple[int, str], float]) -> None:
         {"trainer": job.kind, "iteration": job.iteration, "step": step, "metric": metric, "value": value}
         for (step, metric), value in sorted(metrics.items())
     ]
-    target = Path(job.log)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     table = TABLES["training_log"].from_rows(rows).drop_columns("job")  # whoever asked for the job knows its name
-    pq.write_table(table, part, compression="zstd")
-    part.replace(target)
+    commit(Path(job.log), lambda file: pq.write_table(table, file, compression="zstd"))
 
 
 def refuse_divergence(metrics: dict[tuple[int, str], float]) -> None:
