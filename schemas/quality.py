@@ -19,7 +19,7 @@ AUDIT = Table(
             column("ci_low", pa.float64(), "lower end of the 95 % interval", null=True),
             column("ci_high", pa.float64(), "upper end of the 95 % interval", null=True),
             column("n", pa.int64(), "what it was computed over", unit="rows or trajectories"),
-            column("note", TEXT, "why it is undefined, or what to mind", null=True),
+            column("note", TEXT, "why it is undefined, or a caveat", null=True),
         ]
     ),
     key=("check", "metric", "scope"),

@@ -210,7 +210,7 @@ def test_annotate_says_what_would_be_cut_and_who_plays_alone(shell: Shell, impor
     (cut,) = [line for line in lines if line.startswith("cut: ")]
     assert cut.startswith("cut: 1 of 3 games do not fit in model.max_model_len = 128: ")
     assert "% of their text is left out" in cut
-    assert "mind: 1 games have a single player, who gets all of the credit" in lines
+    assert "caution: 1 games have a single player, who gets all of the credit" in lines
     quiet = shell("annotate", "--run", "c", "--dry-run")
     assert not any(line.startswith(("cut: ", "no game: ", "not asked for: ")) for line in quiet)
 

@@ -162,7 +162,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # 130: Typer's own answer to Ctrl-C
             raise
-        _fail("interrupted; the same command goes on where it stopped", 130)
+        _fail("interrupted; the same command resumes where it stopped", 130)
     except ModuleNotFoundError as error:
         cure = extra_for(error.name or "")
         if not cure:

@@ -104,11 +104,11 @@ def export(
             say(f"{folder / file['path']}: {file['rows']} rows")
     first = next((file["config"] for file in manifest["files"] if "rows" in file), None)
     if first:
-        say(f'read it: datasets.load_dataset("{folder}", "{first}"); what to mind: {folder / "README.md"}')
+        say(f'read it: datasets.load_dataset("{folder}", "{first}"); caveats: {folder / "README.md"}')
 
 
 def loop(config: ConfigFile = None, sets: Sets = None, dry_run: DryRun = False) -> None:
-    """Sample, annotate, update, put the new weights into vLLM, and again. The same command goes on where it stopped."""
+    """Sample, annotate, update, put the new weights into vLLM, and again. The same command resumes where it stopped."""
     from apportion.pipeline.stages.loop import plan, ready
 
     resolved = configured(config, sets)

@@ -188,7 +188,7 @@ def _say_credit(console: Console, config: Config, run: str) -> None:
         console.print(line)
     leak = _ask(config, f"SELECT avg(leak) AS leak FROM games WHERE run_id = '{run}'")[0]["leak"] or 0.0
     console.print(
-        f"Mind the leak: of a run's most quoted message {100 * leak:.0f} % still stand in a later one on average. What "
+        f"Caution, leak: of a run's most quoted message {100 * leak:.0f} % still stand in a later one on average. What "
         "an agent found out is credited to whoever said it last, so these credits do not say whom the team could do "
         "without. `apportion audit` replays runs without an agent, and says how far that is from them."
     )
@@ -224,8 +224,8 @@ def _worked(config: Config, run: str) -> list[str]:
     )
     shares = ", ".join(f"{row['player']} {row['credit']:+.2f}" for row in players)
     return [
-        f"Read it so: asked “{one['question']}”, the planner's reference answer has probability "
-        f"{one['v_full']:.2f} a token with everybody's messages in view, and {one['v_empty']:.2f} with none.",
+        f"How to read this: asked “{one['question']}”, the planner's reference answer has probability "
+        f"{one['v_full']:.2f} per token with everybody's messages in view, and {one['v_empty']:.2f} with none.",
         f"Masked in turn, the agents share the gain of {one['v_full'] - one['v_empty']:+.2f} so: {shares}.",
     ]
 

@@ -57,9 +57,9 @@ class TasksConfig(_Section):
     """Column of the reference answer or of the list of its aliases, named likewise (`reward_model.ground_truth`). Left
     alone, the usual names are tried, and columns of aliases (`answer_aliases`) add to it."""
     offset: int = Field(0, ge=0, le=_MANY)
-    """Leave out so many tasks at the start."""
+    """Skip the first N tasks."""
     limit: int | None = Field(None, ge=1, le=_MANY)
-    """Take so many tasks at most."""
+    """Use at most N tasks."""
     verifier: Annotated[str, _named("verifiers")] = "exact"
     """exact, f1, number, math, or the path of a class with `name` and `verify`."""
     verifier_options: dict[str, Any] = {}
@@ -111,7 +111,7 @@ class AnnotateConfig(_Methods):
     samples: int = Field(4, ge=1, le=1_000_000)
     """regenerate and replay: samples behind each value."""
     limit: int | None = Field(None, ge=1, le=_MANY)
-    """Credit at most so many trajectories of each shard."""
+    """Credit at most N trajectories per shard."""
 
 
 class AuditConfig(_Section):
@@ -142,7 +142,7 @@ class FailuresConfig(_Methods):
     contrast: bool = True
     """Also compare siblings of a group that share a prefix and differ in outcome."""
     limit: int | None = Field(None, ge=1, le=_MANY)
-    """Look at so many failures of each shard at most."""
+    """Look at most at N failures per shard."""
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Those of a localizer: `rollouts` and `margin` of the section where it has such, then its own table's."""
@@ -176,7 +176,7 @@ class TrainConfig(_Section):
     epochs: int = Field(1, ge=1, le=100_000)
     """GRPO: passes over the sequences; beyond the first the ratios are off policy and clipped."""
     limit: int | None = Field(None, ge=1, le=_MANY)
-    """Stop taking groups (GRPO) or questions (DPO) once so many sequences or pairs are there."""
+    """Stop taking groups (GRPO) or questions (DPO) once N sequences or pairs are there."""
     batch_size: int = Field(32, ge=1, le=1_000_000)
     """Sequences (or pairs) of one optimizer step, over all processes."""
     micro_batch_size: int = Field(8, ge=1, le=1_000_000)

@@ -111,7 +111,7 @@ def _section(run: Run, sources: Sequence[str], credited: set[str], wanted: int) 
 
 
 def make(config: Config, run: str) -> pa.Table:
-    """The rows of `audit` of a run, made from its tables and written as one shard unless they stand already.
+    """The rows of `audit` of a run, made from its tables and written as one shard unless they are current.
 
     Raises UserError where nothing is credited.
     """

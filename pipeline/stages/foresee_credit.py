@@ -104,9 +104,11 @@ def notes(seen: Foreseen, window: int) -> list[str]:
             "at most"
         )
     if seen.alone:
-        lines.append(f"mind: {seen.alone:,} games have a single player, who gets all of the credit")
+        lines.append(f"caution: {seen.alone:,} games have a single player, who gets all of the credit")
     if seen.unanswered:
-        lines.append(f"mind: in {seen.unanswered:,} trajectories no message is the answer; it is read after the last")
+        lines.append(
+            f"caution: in {seen.unanswered:,} trajectories no message is the answer; it is read after the last"
+        )
     return lines
 
 
