@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -124,7 +125,9 @@ def import_(
         say(f"note: {note}")
     if carry_out(stage, dry_run) is not None:
         say(f"run {stage.run.id}: {stage.counts}")
-        say(f"next: apportion annotate --run {stage.run.id} --set annotate.on=all --dry-run")
+        there = stage.run.config.run.data
+        where = "" if there == "data" else f" --set run.data={shlex.quote(there)}"
+        say(f"next: apportion annotate --run {stage.run.id} --set annotate.on=all{where} --dry-run")
 
 
 @app.command()

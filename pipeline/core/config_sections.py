@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
+from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.registry import family
 
 
@@ -40,7 +41,17 @@ class Methods(Section):
 
     def make(self, name: str) -> Any:
         """The method called `name` with its parameters."""
+        self.refuse_idle_options(name)
         return family(self.family).make(name, self.parameters(name))
+
+    def refuse_idle_options(self, name: str) -> None:
+        """Raise UserError where `options` are given, but the method called `name` is none of the user's own."""
+        methods, options = family(self.family), getattr(self, "options", {})
+        if options and not methods.is_own(name):
+            raise UserError(
+                f"config: {methods.options} ({', '.join(options)}) are for a {methods.noun} of your own, and {name!r} "
+                f"is none: they would have no effect; its own parameters stand in {methods.table(name)}"
+            )
 
     def parameters(self, name: str) -> dict[str, Any]:
         """The parameters given for the method `name`; those of a user's own stand in `options`."""

@@ -46,6 +46,7 @@ class Configured:
     def localizer(self) -> Localizer:
         """Raises UserError where one of the user's own cannot be loaded."""
         section = self.config.failures
+        section.refuse_idle_options(section.localizer)
         return make(section.localizer, section.parameters(self._key))
 
     @property

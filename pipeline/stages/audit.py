@@ -65,6 +65,7 @@ class Audit(Stage[Shard, int]):
         else:
             section = _section(run, sources, credited, wanted)
             self.replays = Credit(Run(run.config.model_copy(update={"annotate": section}), run.id), dry=dry)
+            self.replays.limited_by = f"audit.trajectories = {wanted}"
             self.shards = [shard for shard in self.replays.shards if shard.source in sources]
             self.replays.shards = self.shards
 

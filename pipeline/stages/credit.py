@@ -52,11 +52,13 @@ class Credit(Stage[Shard, int]):
     """Credit the agents of a run's trajectories by the configured value function and estimator.
 
     `spec`: digest of what makes a game, which names the shards of this kind of credit; how games are solved is not in
-    it. `assumed`: what a dry run took for granted of code that it did not import.
+    it. `assumed`: what a dry run took for granted of code that it did not import. `limited_by`: what limits the
+    trajectories in the user's words, where that is not `annotate.limit`.
     """
 
     verb = "credit"
     writes = ("games", "coalitions", "rejects", "interactions", "message_credits")
+    limited_by = ""
 
     def __init__(self, run: Run, *, dry: bool = False) -> None:
         """Find the run's shards; refuse a run that is not there, or whose games cannot be valued as configured.

@@ -102,9 +102,11 @@ def plan(
 
 def foretell(planned: Evaluation) -> list[str]:
     """Lines on what would be held against what."""
-    names = [*planned.localizers, *(name for name in planned.choices.names if family("localizers").is_own(name))]
+    own = [name for name in planned.choices.names if family("localizers").is_own(name)]
+    names = [*planned.localizers, *own]
+    unread = [f"a dry run does not import {name}: whether it can be made is not known" for name in own]
     would = f"would hold {int(planned.kept.sum())} logs against {len(names)} localizers: {', '.join(names)}"
-    return [*planned.notes, would]
+    return [*planned.notes, *unread, would]
 
 
 def evaluate(planned: Evaluation, *, held_to: Annotator | None = None, annotator: Annotator | None = None) -> Report:

@@ -28,7 +28,10 @@ def how_looked_at(stage: Blame) -> Iterator[str]:
 
 def told_of(stage: Blame, tokenizer: Any) -> Iterator[str]:
     """Failures, prefixes and continuations of the pending shards; what is not looked at, and why."""
-    name, total = stage.run.id, cost(stage)
+    name, total, config = stage.run.id, cost(stage), stage.run.config
+    if not stage.configured.loads:
+        written = config.as_written(config.failures.localizer)
+        yield f"a dry run does not import failures.localizer = {written!r}: whether it can be made is not known"
     yield (
         f"run {name}: {total['failures']:,} failures to look at, {total['prefixes']:,} prefixes, at most "
         f"{total['continuations']:,} continuations"

@@ -42,7 +42,7 @@ def foresee(stage: Credit, tokenizer: Any) -> Foreseen:
     seen = Foreseen(Counter(dict.fromkeys(("games", "coalitions", "samples", "prompt_tokens", "distinct_tokens"), 0)))
     config = stage.run.config
     for shard in stage.pending:
-        _leave_out(seen, stage.run, shard.source)
+        _leave_out(seen, stage.run, shard.source, stage.limited_by)
         found = stage.games_of(shard)
         seen.reasons += [aside.reason for aside in found.aside]
         desk = Desk(config, found.logs, dry_tokenizer=tokenizer)
@@ -77,7 +77,7 @@ def _asked(seen: Foreseen, value: ValueFunction, planned: Sequence[Planned], des
     return games
 
 
-def _leave_out(seen: Foreseen, run: Run, source: str) -> None:
+def _leave_out(seen: Foreseen, run: Run, source: str, limited_by: str) -> None:
     """Count the trajectories of a shard that are not asked for, by what leaves them out."""
     section = run.config.annotate
     verdicts = run.read("trajectories", source, ["success"])["success"].to_pylist()
@@ -86,7 +86,8 @@ def _leave_out(seen: Foreseen, run: Run, source: str) -> None:
         seen.unasked["without a verdict (annotate.on = successes)"] += verdicts.count(None)
         verdicts = [one for one in verdicts if one]
     if section.limit is not None:
-        seen.unasked[f"beyond annotate.limit = {section.limit}"] += max(0, len(verdicts) - section.limit)
+        limit = limited_by or f"annotate.limit = {section.limit}"
+        seen.unasked[f"beyond {limit}"] += max(0, len(verdicts) - section.limit)
 
 
 def _answered(log: Log) -> bool:
