@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.engines.base import Engine, Progress
+from apportion.pipeline.localizers.signals.base import Features as TextFeatures
 from apportion.pipeline.localizers.signals.base import Signal
 from apportion.pipeline.trajectory.case import Case
 from research.signals.scored import ScoredSignal
@@ -34,7 +35,7 @@ BATCH = 8
 
 
 @dataclass
-class Features:
+class Features(TextFeatures):
     """Signals over cases. `engine` starts the scorer, at the first need; `fingerprint` is what it will answer to.
 
     `cache` is a folder for the Parquet files; without one the numbers last as long as the object.
@@ -51,19 +52,9 @@ class Features:
     """Signal, then case, to an array (steps, the signal's columns)."""
 
     @property
-    def columns(self) -> list[str]:
-        """Names of the columns, each with its signal's before it."""
-        return [f"{signal.name}.{column}" for signal in self.signals for column in signal.columns]
-
-    @property
     def needs_model(self) -> bool:
         """Whether any signal asks a scorer."""
         return any(isinstance(signal, ScoredSignal) for signal in self.signals)
-
-    @property
-    def versions(self) -> dict[str, int]:
-        """Of the signals."""
-        return {signal.name: signal.version for signal in self.signals}
 
     @property
     def scorer(self) -> str | None:

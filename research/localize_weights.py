@@ -32,12 +32,10 @@ from apportion.pipeline.evaluation.folds import by_fold, cross_validate, folds_b
 from apportion.pipeline.evaluation.labelled import read
 from apportion.pipeline.evaluation.metrics import FIGURES, marks, paired
 from apportion.pipeline.localizers.base import TEXT_ONLY, Localizer, Means, Verdict, fitted
-from apportion.pipeline.localizers.learned import WEIGHTS
-from apportion.pipeline.localizers.ranking.columns import Speakers
-from apportion.pipeline.localizers.ranking.step_ranker import StepRanker, options_of
+from apportion.pipeline.localizers.learned import WEIGHTS, StepRanker, options_of
 from apportion.pipeline.localizers.signals import TEXT
 from apportion.pipeline.localizers.signals.base import Signal
-from apportion.pipeline.localizers.structure import Structure
+from apportion.pipeline.localizers.structure import Speakers, Structure
 from apportion.pipeline.trajectory.case import Case
 from research.features import Features
 from research.signals import SCORED

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from apportion.pipeline.localizers.learned import Fold, StepRanker
 from apportion.pipeline.localizers.ranking.likeness import COLUMNS, Likeness
-from apportion.pipeline.localizers.ranking.step_ranker import Fold, StepRanker
 from apportion.pipeline.trajectory.case import Case
 
 

@@ -17,6 +17,7 @@ from apportion.pipeline.localizers.base import TEXT_ONLY, Localizer, Means, Verd
 from apportion.pipeline.trajectory.case import Case
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 def folds_by_question(cases: Sequence[Case], k: int = 10, seed: int = 0) -> list[int]:
@@ -48,11 +49,7 @@ def cross_validate(
 
     What is judged carries no label. Cost: as many fits as there are folds.
     """
-
-    def judge(train: Sequence[Case], held_out: Sequence[Case]) -> list[Verdict]:
-        return localizer.fit(train, means).judge([unlabelled(case) for case in held_out], means)
-
-    return by_fold(cases, folds, judge)
+    return _held_out(localizer, cases, folds, cases, folds, means)
 
 
 def judge_unseen(localizer: Localizer, labelled: Sequence[Case], cases: Sequence[Case], means: Means) -> list[Verdict]:
@@ -60,30 +57,38 @@ def judge_unseen(localizer: Localizer, labelled: Sequence[Case], cases: Sequence
 
     Without labelled cases it is asked as it is. Cost: as many fits as there are folds, and one.
     """
-    if not labelled:
-        return localizer.judge([unlabelled(case) for case in cases], means)
     questions = [case.question_id for case in labelled]
-    several = len(set(questions)) > 1
-    folds = folds_by_question(labelled) if several else [0] * len(labelled)
+    folds = folds_by_question(labelled) if len(set(questions)) > 1 else [0] * len(labelled)
     fold_of = dict(zip(questions, folds, strict=True))
-    places: dict[int | None, list[int]] = defaultdict(list)
-    for place, case in enumerate(cases):
-        places[fold_of.get(case.question_id)].append(place)
-    verdicts: dict[int, Verdict] = {}
-    for fold, some in places.items():
-        train = [case for case in labelled if fold is None or fold_of[case.question_id] != fold]
-        judged = localizer.fit(train, means).judge([unlabelled(cases[place]) for place in some], means)
-        verdicts.update(zip(some, judged, strict=True))
-    return [verdicts[place] for place in range(len(cases))]
+    return _held_out(localizer, labelled, folds, cases, [fold_of.get(case.question_id, -1) for case in cases], means)
+
+
+def _held_out(
+    localizer: Localizer, labelled: Sequence[Case], folds: Sequence[int],
+    cases: Sequence[Case], folds_of_cases: Sequence[int], means: Means,
+) -> list[Verdict]:  # fmt: skip
+    def judge(fold: int, held_out: Sequence[Case]) -> list[Verdict]:
+        train = [case for case, other in zip(labelled, folds, strict=True) if other != fold]
+        fitted = localizer.fit(train, means) if labelled else localizer
+        return fitted.judge([unlabelled(case) for case in held_out], means)
+
+    return _put_back(cases, folds_of_cases, judge)
 
 
 def by_fold(
-    cases: Sequence[Case], folds: Sequence[int], judge: Callable[[Sequence[Case], Sequence[Case]], Sequence[T]]
-) -> list[T]:
-    """`judge(train, held out)` for every fold, put back into the order of the cases."""
-    found: dict[int, T] = {}
+    items: Sequence[T], folds: Sequence[int], judge: Callable[[Sequence[T], Sequence[T]], Sequence[R]]
+) -> list[R]:
+    """`judge(train, held out)` for every fold, put back into the order of the items."""
+
+    def judge_fold(fold: int, held_out: Sequence[T]) -> Sequence[R]:
+        return judge([item for item, other in zip(items, folds, strict=True) if other != fold], held_out)
+
+    return _put_back(items, folds, judge_fold)
+
+
+def _put_back(items: Sequence[T], folds: Sequence[int], judge: Callable[[int, Sequence[T]], Sequence[R]]) -> list[R]:
+    judged: dict[int, R] = {}
     for fold in sorted(set(folds)):
-        held_out = [i for i, one in enumerate(folds) if one == fold]
-        train = [case for case, one in zip(cases, folds, strict=True) if one != fold]
-        found.update(zip(held_out, judge(train, [cases[i] for i in held_out]), strict=True))
-    return [found[i] for i in range(len(cases))]
+        places = [place for place, other in enumerate(folds) if other == fold]
+        judged.update(zip(places, judge(fold, [items[place] for place in places]), strict=True))
+    return [judged[place] for place in range(len(items))]

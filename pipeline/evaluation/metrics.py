@@ -7,16 +7,14 @@ nothing gets exactly what guessing gets on average. A score that is not a number
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.pipeline.localizers.base import Verdict
+from apportion.pipeline.localizers.base import Floats, Verdict
 from apportion.pipeline.trajectory.case import Case, option_of
-
-Floats = NDArray[np.float64]
 
 FIGURES = ("step", "agent", "±1", "±3", "±5", "MRR")
 """Columns of `marks`: share of cases with the labelled step, the labelled agent, a step near it, and mean reciprocal
@@ -58,17 +56,12 @@ def _marks(case: Case, verdict: Verdict) -> list[float]:
     scores = _clean(verdict.steps)
     away = np.abs(np.array([step.index for step in case.steps], dtype=float) - case.label.step)
     best = scores == scores.max(initial=-np.inf)
-    near = {k: float((away[best] <= k).mean()) if best.any() else 0.0 for k in (0, 1, 3, 5)}
-    return [near[0], _agent(case.label.agent, verdict.agents), near[1], near[3], near[5],
-            reciprocal_rank(scores, np.flatnonzero(away == 0))]  # fmt: skip
-
-
-def _agent(label: str, agents: Mapping[str, float]) -> float:
-    if not agents:
-        return 0.0
-    scores = _clean(np.array(list(agents.values()), dtype=float))
-    best = scores == scores.max()
-    return float(np.array([name == label for name in agents])[best].mean())
+    step, *near = (float((away[best] <= k).mean()) if best.any() else 0.0 for k in (0, 1, 3, 5))
+    blame = _clean(np.array(list(verdict.agents.values()), dtype=float))
+    blamed = blame == blame.max(initial=-np.inf)
+    agents = np.array([name == case.label.agent for name in verdict.agents], dtype=bool)
+    agent = float(agents[blamed].mean()) if blamed.any() else 0.0
+    return [step, agent, *near, reciprocal_rank(scores, np.flatnonzero(away == 0))]
 
 
 def reciprocal_rank(scores: Floats, places: NDArray[np.int64]) -> float:
@@ -116,8 +109,13 @@ def means(values: Floats, seed: int) -> list[Estimate]:
     n, columns = values.shape
     if not n:
         return [Estimate(np.nan, np.nan, np.nan)] * columns
-    low, high = np.percentile(resampled(values, seed) / n, [2.5, 97.5], axis=0)
-    return [Estimate(*map(float, ends)) for ends in zip(values.mean(0), low, high, strict=True)]
+    return _estimates(values.mean(0), resampled(values, seed) / n)
+
+
+def _estimates(values: Sequence[float] | Floats, draws: Floats) -> list[Estimate]:
+    """`values` with the intervals of `draws`, shape (draws, values)."""
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    return [Estimate(*map(float, ends)) for ends in zip(values, low, high, strict=True)]
 
 
 def paired(first: Floats, second: Floats, seed: int) -> Estimate:
@@ -129,10 +127,9 @@ def paired_f1(first: Floats, second: Floats, sound: NDArray[np.bool_], seed: int
     """F1 of the first less F1 of the second on the same solutions, with its bootstrap interval."""
     if sound.all() or not sound.any():
         return Estimate(np.nan, np.nan, np.nan)
-    draws_of = [_f1(right, sound, seed)[:, 0] for right in (first, second)]
-    low, high = np.percentile(draws_of[0] - draws_of[1], [2.5, 97.5])
-    here = [float(harmonic(right[~sound].mean(), right[sound].mean())) for right in (first, second)]
-    return Estimate(here[0] - here[1], float(low), float(high))
+    mine, other = (float(harmonic(right[~sound].mean(), right[sound].mean())) for right in (first, second))
+    draws = _f1(first, sound, seed)[:, :1] - _f1(second, sound, seed)[:, :1]
+    return _estimates([mine - other], draws)[0]
 
 
 def harmonic(a: Floats, b: Floats) -> Floats:
@@ -147,15 +144,10 @@ def solutions(right: Floats, sound: NDArray[np.bool_], seed: int) -> list[Estima
     F1 is the harmonic mean of the two accuracies (arXiv 2412.06559): always to say "none" gives 0, as does always to
     name a step. `right` from `right_answers`. Draws without one of the kinds are left out; NaN where a kind is missing.
     """
-    n = len(right)
-    if not n or sound.all() or not sound.any():
-        parts = [float(right[mask].mean()) if mask.any() else np.nan for mask in (~sound, sound)]
-        return [Estimate(one, np.nan, np.nan) for one in (np.nan, *parts)]
-    figures = _f1(right, sound, seed)
-    low, high = np.percentile(figures, [2.5, 97.5], axis=0)
-    here = np.array([right[~sound].mean(), right[sound].mean()])
-    values = [float(harmonic(here[0], here[1])), *map(float, here)]
-    return [Estimate(*map(float, ends)) for ends in zip(values, low, high, strict=True)]
+    parts = np.array([right[mask].mean() if mask.any() else np.nan for mask in (~sound, sound)])
+    if sound.all() or not sound.any():
+        return [Estimate(float(one), np.nan, np.nan) for one in (np.nan, *parts)]
+    return _estimates([float(harmonic(*parts)), *parts], _f1(right, sound, seed))
 
 
 def _f1(right: Floats, sound: NDArray[np.bool_], seed: int) -> Floats:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from apportion.pipeline.evaluation import agentrx, metrics
+from apportion.pipeline.evaluation import metrics
 from apportion.pipeline.evaluation.labelled import Annotator
 from apportion.pipeline.evaluation.metrics import FIGURES, Estimate
 from apportion.pipeline.localizers.base import Floats, Verdict
@@ -22,7 +22,6 @@ F1_FIGURES = ("F1", "wrong", "correct")
 """Columns of the figures on solutions: F1, accuracy on wrong ones and on correct ones."""
 Cut = Callable[[Sequence[Case]], float | None]
 Rows = list[dict[str, Any]]
-_NO_ENDS = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -62,13 +61,14 @@ class _Group:
 def report_on_logs(cases: Sequence[Case], judged: Sequence[Judged], annotator: Annotator | None, seed: int) -> Report:
     """Figures of localizers on labelled failures, and of another annotator last."""
     groups = _groups(cases)
-    figures: Rows = []
-    marked: dict[str, Floats] = {}
-    for one in judged:
-        marked[one.name] = metrics.marks(cases, one.verdicts)
-        rows = _figures(one.name, marked[one.name], cases, groups, seed, one.cut)
-        figures += [row | {"unlike": _unlike(one.verdicts, group)} for row, group in zip(rows, groups, strict=True)]
-    differences = _differences(marked, groups, seed)
+    marked = {one.name: metrics.marks(cases, one.verdicts) for one in judged}
+    figures = [
+        _log_row(one.name, group, marked[one.name], seed)
+        | {"cut": one.cut(group.of(cases)), "unlike": _unlike(one.verdicts, group)}
+        for one in judged
+        for group in groups
+    ]
+    differences = _mrr_differences(marked, groups, seed)
     if annotator is not None:
         more, less = _annotated(annotator, cases, groups, marked[BASELINE], seed)
         figures, differences = figures + more, differences + less
@@ -83,31 +83,35 @@ def report_on_solutions(cases: Sequence[Case], judged: Sequence[Judged], seed: i
     """
     sound = np.array([case.sound for case in cases])
     groups = [group for group in _groups(cases) if group.by != "length"]
-    figures = [_mixture(group, cases, sound) for group in groups]
-    right: dict[str, Floats] = {}
+    right = {one.name: metrics.right_answers(cases, one.verdicts) for one in judged}
+
+    def row(name: str, group: _Group, estimates: Sequence[Estimate], cut: float | None) -> dict[str, Any]:
+        inside = sound[group.inside]
+        kinds = {"n_wrong": int((~inside).sum()), "n_correct": int(inside.sum())}
+        return {"localizer": name, **group.row, **kinds, **_cells(F1_FIGURES, estimates), "cut": cut}
+
+    figures = [row("best mixture", group, _mixture(group.of(cases)), None) for group in groups]
     for one in judged:
-        right[one.name] = metrics.right_answers(cases, one.verdicts)
         for group in groups:
-            inside = sound[group.inside]
-            estimates = metrics.solutions(right[one.name][group.inside], inside, seed)
-            row = {"localizer": one.name, **group.row, **_kinds(inside)}
-            for name, estimate in zip(F1_FIGURES, estimates, strict=True):
-                row |= dict(cells(name, estimate))
-            figures.append(row | {"cut": one.cut(group.of(cases))})
-    differences = [
-        {"localizer": name, "against": BASELINE, **group.row}
-        | dict(cells("F1", metrics.paired_f1(mine[i], right[BASELINE][i], sound[i], seed)))
-        for name, mine in right.items()
-        if name != BASELINE
-        for group in groups
-        for i in [group.inside]
-    ]
-    return Report(figures, differences)
+            estimates = metrics.solutions(right[one.name][group.inside], sound[group.inside], seed)
+            figures.append(row(one.name, group, estimates, one.cut(group.of(cases))))
+
+    def difference(inside: NDArray[np.bool_], first: Floats, second: Floats) -> Estimate:
+        return metrics.paired_f1(first[inside], second[inside], sound[inside], seed)
+
+    return Report(figures, _differences(right, groups, "F1", difference))
 
 
-def cells(name: str, estimate: Estimate) -> list[tuple[str, float]]:
-    """A figure and the ends of its interval, as columns."""
-    return [(name, estimate.value), (f"{name}_low", estimate.low), (f"{name}_high", estimate.high)]
+def _cells(figures: Sequence[str], estimates: Sequence[Estimate]) -> dict[str, float]:
+    """Figures and the ends of their intervals, as columns."""
+    cells: dict[str, float] = {}
+    for name, estimate in zip(figures, estimates, strict=True):
+        cells |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return cells
+
+
+def _log_row(name: str, group: _Group, marked: Floats, seed: int) -> dict[str, Any]:
+    return {"localizer": name, **group.row, **_cells(FIGURES, metrics.means(marked[group.inside], seed))}
 
 
 def _groups(cases: Sequence[Case]) -> list[_Group]:
@@ -117,21 +121,15 @@ def _groups(cases: Sequence[Case]) -> list[_Group]:
     groups = [_Group(ALL, ALL, np.ones(len(cases), dtype=bool))]
     if len(set(sources)) > 1:
         groups += [_Group("source", name, sources == name) for name in sorted(set(sources))]
-    by_length = sorted(set(lengths), key=lambda name: min(len(c.steps) for c in cases if metrics.bucket(c) == name))
+    by_length = dict.fromkeys(metrics.bucket(case) for case in sorted(cases, key=lambda case: len(case.steps)))
     return groups + [_Group("length", f"{name} steps", lengths == name) for name in by_length]
 
 
-def _kinds(sound: NDArray[np.bool_]) -> dict[str, int]:
-    return {"n_wrong": int((~sound).sum()), "n_correct": int(sound.sum())}
-
-
-def _mixture(group: _Group, cases: Sequence[Case], sound: NDArray[np.bool_]) -> dict[str, Any]:
-    places = [case.label.step for case in group.of(cases) if case.label]
+def _mixture(cases: Sequence[Case]) -> list[Estimate]:
+    places = [case.label.step for case in cases if case.label]
     f1, none, step = metrics.best_mixture(places)
     hit = places.count(step) / len(places) if places else 0.0
-    values = zip(F1_FIGURES, (f1, (1 - none) * hit, none), strict=True)
-    figures = {key: cell for name, value in values for key, cell in cells(name, Estimate(value, *_NO_ENDS))}
-    return {"localizer": "best mixture", **group.row, **_kinds(sound[group.inside]), **figures, "cut": None}
+    return [Estimate(value, np.nan, np.nan) for value in (f1, (1 - none) * hit, none)]
 
 
 def _unlike(verdicts: Sequence[Verdict], group: _Group) -> float | None:
@@ -140,29 +138,23 @@ def _unlike(verdicts: Sequence[Verdict], group: _Group) -> float | None:
     return sum(one > 1 for one in far if one is not None) / len(far) if far and None not in far else None
 
 
-def _figures(
-    name: str, marked: Floats, cases: Sequence[Case], groups: Sequence[_Group], seed: int, cut: Cut | None
-) -> Rows:
-    rows = []
-    for group in groups:
-        row = {"localizer": name, **group.row}
-        for figure, estimate in zip(FIGURES, metrics.means(marked[group.inside], seed), strict=True):
-            row |= dict(cells(figure, estimate))
-        rows.append(row | {"cut": cut(group.of(cases)) if cut else None, "unlike": None})
-    return rows
-
-
-def _differences(marked: Mapping[str, Floats], groups: Sequence[_Group], seed: int) -> Rows:
-    """Of every localizer's MRR and the baseline's, on the same cases."""
-    at = FIGURES.index("MRR")
-    base = marked[BASELINE][:, at]
+def _differences(
+    figures: Mapping[str, Floats], groups: Sequence[_Group], name: str,
+    difference: Callable[[NDArray[np.bool_], Floats, Floats], Estimate],
+) -> Rows:  # fmt: skip
+    """Of every localizer and the baseline, on the same cases. `figures`: a value per case."""
     return [
-        {"localizer": name, "against": BASELINE, **group.row}
-        | dict(cells("MRR", metrics.paired(mine[group.inside, at], base[group.inside], seed)))
-        for name, mine in marked.items()
-        if name != BASELINE
+        {"localizer": localizer, "against": BASELINE, **group.row}
+        | _cells([name], [difference(group.inside, values, figures[BASELINE])])
+        for localizer, values in figures.items()
+        if localizer != BASELINE
         for group in groups
     ]
+
+
+def _mrr_differences(marked: Mapping[str, Floats], groups: Sequence[_Group], seed: int) -> Rows:
+    ranks = {name: figures[:, FIGURES.index("MRR")] for name, figures in marked.items()}
+    return _differences(ranks, groups, "MRR", lambda inside, a, b: metrics.paired(a[inside], b[inside], seed))
 
 
 def _annotated(
@@ -173,12 +165,12 @@ def _annotated(
     asked = [case for case, inside in zip(cases, both, strict=True) if inside]
     if not asked:
         return [], []
-    marked = metrics.marks(asked, [agentrx.verdict(case, annotator.labels[case.case_id]) for case in asked])
+    marked = metrics.marks(asked, [annotator.verdict(case) for case in asked])
     name = f"{annotator.name} (n={len(asked)})"
     inside = [
         _Group(group.by, group.name, group.inside[both])
         for group in groups
         if group.by != "length" and group.inside[both].any()
     ]
-    differences = _differences({name: marked, BASELINE: base[both]}, inside, seed)
-    return _figures(name, marked, asked, inside, seed, None), differences
+    rows = [_log_row(name, group, marked, seed) | {"cut": None, "unlike": None} for group in inside]
+    return rows, _mrr_differences({name: marked, BASELINE: base[both]}, inside, seed)

@@ -30,17 +30,12 @@ Kind = Literal["wrong_number", "wrong_tool_input", "dropped_fact", "contradictio
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-def _words(text: str) -> list[str]:
-    return text.split()
-
-
 _ENTITY = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?|\b[A-Z][\w'’-]*(?: [A-Z][\w'’-]*)*")
-_OPENERS = frozenset(
-    _words("""
-A An And Ask But Find He How I If In Is It Of On Or Please She So The Then They This To We What When Where Which
-Who Whose Why You
-""")
-)
+_OPENERS = frozenset({
+    "A", "An", "And", "Ask", "But", "Find", "He", "How", "I", "If", "In", "Is", "It", "Of", "On", "Or",
+    "Please", "She", "So", "The", "Then", "They", "This", "To", "We", "What", "When", "Where", "Which", "Who",
+    "Whose", "Why", "You",
+})  # fmt: skip
 """Capitalised at the start of a sentence, and part of no name."""
 _LOOSE_END = re.compile(r"[\s,;:]+(?:a|an|the|of|by|in|on|at|to|as|and|or|with|for|from|than)\s*$|[\s,;:$£€(]+$", re.I)
 
@@ -64,10 +59,6 @@ class Entity:
     text: str
     start: int
     end: int
-
-    @property
-    def is_number(self) -> bool:
-        return self.text[0].isdigit()
 
 
 def entities(text: str) -> list[Entity]:
@@ -151,13 +142,9 @@ def _fresh(log: Log, step: int, said: Sequence[Entity]) -> list[Entity]:
     """What the message names beyond the messages that its agent was asked with."""
     row = log.messages[step]
     own = (row["agent"], row["agent_call_id"])
-    asked = [
-        str(log.messages[i]["text"])
-        for i in context_of(row, log.messages)
-        if log.messages[i]["kind"] != "system"
-        and (log.messages[i]["agent"], log.messages[i]["agent_call_id"]) != own
-        and log.messages[i]["role"] != "tool"
-    ]
+    context = [log.messages[i] for i in context_of(row, log.messages)]
+    others = [other for other in context if (other["agent"], other["agent_call_id"]) != own]
+    asked = [str(other["text"]) for other in others if other["kind"] != "system" and other["role"] != "tool"]
     if row["is_outcome"]:
         asked = asked[:1]  # its reports are where the answer comes from
     known = "\n".join(asked)
@@ -175,25 +162,26 @@ def _other(
     """A number or name for the place of `target`, one that this trajectory does not know; None without any."""
     row = log.messages[step]
     said = "\n".join([*(str(one["text"]) for one in log.messages), *log.task.references])
+    is_number = target.text[0].isdigit()
     candidates = [
         name
         for name in names.get((str(row["agent"]), deed(row), order), ())
-        if name[0].isdigit() == target.is_number and not names_it(said, name)
+        if name[0].isdigit() == is_number and not names_it(said, name)
     ]
     lot = random.Random(seed_of(seed, "other", log.trajectory_id, step))
     if candidates:
         return lot.choice(candidates)
-    return moved(target.text, lot) if target.is_number else None
+    return moved(target.text, lot) if is_number else None
 
 
 def moved(number: str, lot: random.Random) -> str:
     """A number 1 to 9 off in its last digit's unit, never below zero, with as many decimals."""
     plain = number.replace(",", "")
-    unit = 10 ** len(plain.partition(".")[2])
-    value = round(float(plain) * unit)
+    decimals = len(plain.partition(".")[2])
+    value = round(float(plain) * 10**decimals)
     by = lot.randint(1, 9)
     value = value - by if value > by and lot.random() < 0.5 else value + by
-    return f"{value / unit:.{len(plain.partition('.')[2])}f}"
+    return f"{value / 10**decimals:.{decimals}f}"
 
 
 def _trimmed(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import PrivateAttr
@@ -33,8 +33,7 @@ class Counted(Localizer):
     def _tally(self, cases: Sequence[Case], what: Callable[[Case], Hashable | None]) -> Self:
         counts: dict[str, Counter[Hashable]] = {}
         for case in cases:
-            labelled = what(case)
-            if labelled is not None:
+            if (labelled := what(case)) is not None:
                 counts.setdefault(case.source, Counter())[labelled] += 1
         return fitted(self, _counts=counts)
 
@@ -51,22 +50,18 @@ class Counted(Localizer):
 class ConstantStep(Counted):
     """The place that was labelled most often, counted from one end of the log. To blame is who speaks there."""
 
-    end: ClassVar[Literal["start", "end"]]
+    from_end: ClassVar[bool]
 
     def fit(self, cases: Sequence[Case], means: Means) -> Self:
-        """Count the labelled places by kind of log."""
         return self._tally(cases, self._labelled)
 
     def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
-        """The places by their counts."""
-        return [
-            by_step(case, np.array(self._scores(case, self._places(case)), dtype=float), reason=self._reason)
-            for case in cases
-        ]
+        scores = [np.array(self._scores(case, self._places(case)), dtype=float) for case in cases]
+        return [by_step(case, row, reason=self._reason) for case, row in zip(cases, scores, strict=True)]
 
     def _places(self, case: Case) -> list[int]:
-        places = range(len(case.steps))
-        return list(places if self.end == "start" else reversed(places))
+        places = list(range(len(case.steps)))
+        return places[::-1] if self.from_end else places
 
     def _labelled(self, case: Case) -> int | None:
         place = labelled_place(case)
@@ -76,18 +71,16 @@ class ConstantStep(Counted):
 class Speaker(Localizer):
     """Steps by their place alone, users' left out."""
 
-    sign: ClassVar[Literal[-1, 1]]
-    """1: the later, the likelier."""
+    sign: ClassVar[int]
+    """1: the later, the likelier; -1: the earlier."""
 
     def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
-        """Places as scores."""
-        return [by_step(case, self._scores(case)) for case in cases]
-
-    def _scores(self, case: Case) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        scores = [-np.inf if step.role == "user" else float(self.sign * at) for at, step in enumerate(case.steps)]
-        return np.array(scores, dtype=float)
+        users = [np.array([step.role == "user" for step in case.steps], dtype=bool) for case in cases]
+        scores = [np.where(user, -np.inf, self.sign * np.arange(len(user))) for user in users]
+        return [by_step(case, row) for case, row in zip(cases, scores, strict=True)]
 
 
-def by_agent(case: Case, scores: Mapping[str, float], reason: str | None = None) -> Verdict:
-    """Blame for each step what its speaker has."""
-    return Verdict(np.array([scores[step.agent] for step in case.steps], dtype=float), scores, reason=reason)
+def by_agent(case: Case, scores: Sequence[float], reason: str | None = None) -> Verdict:
+    """Blame for each step what its speaker has. `scores`: in the order of `case.agents`."""
+    agents = dict(zip(case.agents, scores, strict=True))
+    return Verdict(np.array([agents[step.agent] for step in case.steps], dtype=float), agents, reason=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Self
+from typing import Self
 
 from apportion.pipeline.localizers._floors import Counted, by_agent
 from apportion.pipeline.localizers.base import Means, Verdict
@@ -16,15 +16,10 @@ class ConstantAgent(Counted):
     Status: ours. Degenerate: without labelled logs it names nothing. Cost: counting.
     """
 
-    title: ClassVar[str] = "constant agent"
+    title = "constant agent"
 
     def fit(self, cases: Sequence[Case], means: Means) -> Self:
-        """Count the labelled names by kind of log."""
         return self._tally(cases, lambda case: case.label.agent if case.label else None)
 
     def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
-        """The names by their counts."""
-        return [
-            by_agent(case, dict(zip(case.agents, self._scores(case, case.agents), strict=True)), self._reason)
-            for case in cases
-        ]
+        return [by_agent(case, self._scores(case, case.agents), self._reason) for case in cases]

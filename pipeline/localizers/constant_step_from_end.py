@@ -1,9 +1,5 @@
 """A floor: the place that was labelled most often, counted from the end of the log."""
 
-from __future__ import annotations
-
-from typing import ClassVar, Literal
-
 from apportion.pipeline.localizers._floors import ConstantStep
 
 
@@ -14,5 +10,5 @@ class ConstantStepFromEnd(ConstantStep):
     nothing. Cost: counting.
     """
 
-    title: ClassVar[str] = "constant step from end"
-    end: ClassVar[Literal["start", "end"]] = "end"
+    title = "constant step from end"
+    from_end = True

@@ -1,9 +1,5 @@
 """A floor: the place that was labelled most often, counted from the start of the log."""
 
-from __future__ import annotations
-
-from typing import ClassVar, Literal
-
 from apportion.pipeline.localizers._floors import ConstantStep
 
 
@@ -14,5 +10,5 @@ class ConstantStepFromStart(ConstantStep):
     nothing. Cost: counting.
     """
 
-    title: ClassVar[str] = "constant step from start"
-    end: ClassVar[Literal["start", "end"]] = "start"
+    title = "constant step from start"
+    from_end = False

@@ -42,7 +42,6 @@ class GenerativeJudge(Localizer):
     """Prompt tokens at most; by default the engine's context window."""
 
     def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
-        """Log-probabilities of the options."""
         if means.engine is None:
             raise UserError(f"{NAME} asks a scorer, and none is given")
         engine = means.engine()
@@ -57,7 +56,6 @@ class GenerativeJudge(Localizer):
         return verdicts
 
     def obstacle(self, case: Case, tokenizer: Any, means: Means) -> str | None:
-        """Why its prompt cannot be made."""
         return self._requests(tokenizer, case, means, means.window)[2]
 
     def cut_share(self, cases: Sequence[Case], means: Means) -> float | None:
@@ -81,11 +79,8 @@ class GenerativeJudge(Localizer):
         if case.reference:
             lines.append(f"The right answer is: {case.reference}")
         lines.append("Steps:")
-        lines += [
-            f"{place}. {step.agent}: {_cut(' '.join(step.text.split()), longest)}"
-            for place, step in enumerate(case.steps)
-            if place >= first
-        ]
+        shown = enumerate(case.steps[first:], first)
+        lines += [f"{place}. {step.agent}: {_cut(' '.join(step.text.split()), longest)}" for place, step in shown]
         ask = f' If no step is wrong, answer "{NONE}".' if none else ""
         lines.append(f"Which is the number of the first step that is wrong?{ask}")
         return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": "\n".join(lines)}]

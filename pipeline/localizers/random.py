@@ -16,5 +16,4 @@ class Random(Localizer):
     """
 
     def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
-        """Equal scores."""
         return [alike(case, means) for case in cases]

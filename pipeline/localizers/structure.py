@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar, Self
 
 import numpy as np
 from pydantic import PrivateAttr
 
 from apportion.pipeline.localizers.base import UNTRAINED, Floats, Localizer, Means, Verdict, alike, fitted
-from apportion.pipeline.localizers.ranking import settings
-from apportion.pipeline.localizers.ranking.columns import Speakers, structure
-from apportion.pipeline.localizers.ranking.none_wrong import best_shift
-from apportion.pipeline.localizers.ranking.settings import Chosen
+from apportion.pipeline.localizers.ranking.ranker import Chosen, best_shift, fit_chosen
+from apportion.pipeline.localizers.signals.outline import STRUCTURE
 from apportion.pipeline.trajectory.case import Case, labelled_place, option_of
 
-LEAST = 5
-"""Training logs in which a name must speak to have a column of its own."""
+
+@dataclass(frozen=True)
+class Speakers:
+    """Names that enough training logs share. A name counts as a whole, in any case."""
+
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, cases: Iterable[Case], least: int = 5) -> Speakers:
+        """The names that speak in at least `least` of the cases, the commonest first."""
+        seen = Counter(name for case in cases for name in sorted({agent.casefold() for agent in case.agents}))
+        return cls(tuple(name for name, count in seen.most_common() if count >= least))
+
+    def columns(self, case: Case) -> Floats:
+        """For each name whether it speaks the step, the step after and the step before: (steps, 3 x names)."""
+        here = self.flags([step.agent for step in case.steps])
+        edge = np.zeros((1, len(self.names)))
+        before = np.concatenate([edge, here[:-1]])[: len(here)]
+        after = np.concatenate([here[1:], edge])[: len(here)]
+        return np.concatenate([here, before, after], axis=1)
+
+    def flags(self, agents: Sequence[str]) -> Floats:
+        """Shape (agents, names): 1 where an agent bears the name."""
+        flags = [agent.casefold() == name for agent in agents for name in self.names]
+        return np.array(flags, dtype=float).reshape(len(agents), len(self.names))
 
 
 class Structure(Localizer):
@@ -44,23 +67,21 @@ class Structure(Localizer):
         if means.sound:
             return self._fit_solutions([case for case in cases if case.sound or case.label is not None])
         known = [case for case in cases if case.label is not None]
-        speakers = Speakers.of(known, LEAST)
+        speakers = Speakers.of(known)
         if not known:
             return fitted(self, _speakers=speakers, _steps=None, _agents=None)
-        steps, unseen = settings.fit(
-            known, [self.columns(case, speakers) for case in known], [labelled_place(case) for case in known]
-        )
-        columns = [agent_columns(case, speakers, log_p) for case, log_p in zip(known, unseen, strict=True)]
-        agents, _ = settings.fit(known, columns, [_blamed(case) for case in known])
+        x = [self.columns(case, speakers) for case in known]
+        steps, unseen = fit_chosen(known, x, [labelled_place(case) for case in known])
+        x = [agent_columns(case, speakers, log_p) for case, log_p in zip(known, unseen, strict=True)]
+        agents, _ = fit_chosen(known, x, [_blamed(case) for case in known])
         return fitted(self, _speakers=speakers, _steps=steps, _agents=agents)
 
     def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:
-        """log p of every step, and of every agent."""
         return [self._solution(case, means) if means.sound else self._judge(case, means) for case in cases]
 
     def columns(self, case: Case, speakers: Speakers) -> Floats:
         """What is known of each step: `structure` and the shared names, shape (steps, columns)."""
-        return np.concatenate([structure(case)[1], speakers.columns(case)[1]], axis=1)
+        return np.concatenate([STRUCTURE.read(case), speakers.columns(case)], axis=1)
 
     def _judge(self, case: Case, means: Means) -> Verdict:
         if self._steps is None or self._agents is None or not case.steps:
@@ -73,7 +94,7 @@ class Structure(Localizer):
         if not known:
             return fitted(self, _options=None, _shift=0.0)
         right = [option_of(case) for case in known]
-        options, unseen = settings.fit(known, [option_columns(case) for case in known], right)
+        options, unseen = fit_chosen(known, [option_columns(case) for case in known], right)
         return fitted(self, _options=options, _shift=best_shift(unseen, right))
 
     def _solution(self, case: Case, means: Means) -> Verdict:
@@ -129,7 +150,7 @@ def _blamed(case: Case) -> int | None:
 
 def option_columns(case: Case) -> Floats:
     """Shape (steps + 1, columns): the steps by `structure`, and "no step is wrong"."""
-    steps = structure(case)[1]
+    steps = STRUCTURE.read(case)
     none = [1.0, np.log1p(len(case.steps)), np.log1p(sum(len(step.text) for step in case.steps))]
     x = np.zeros((len(case.steps) + 1, steps.shape[1] + len(none)))
     x[:-1, : steps.shape[1]] = steps

@@ -6,11 +6,11 @@ apportion evaluate process-bench FOLDER -l research.process_scorers.named:Struct
 from __future__ import annotations
 
 from apportion.pipeline.localizers.base import Means
-from apportion.pipeline.localizers.ranking.columns import structure
+from apportion.pipeline.localizers.signals.outline import STRUCTURE
 from research.process_scorers.arithmetic import arithmetic
 from research.process_scorers.ranked import ProcessChecker, Signals
 
-OUTLINE = Signals(lambda cases: {case.case_id: structure(case)[1] for case in cases})
+OUTLINE = Signals(lambda cases: {case.case_id: STRUCTURE.read(case) for case in cases})
 SUMS = Signals(lambda cases: {case.case_id: arithmetic(case) for case in cases})
 
 

@@ -3,7 +3,7 @@
 Options are the steps, each with its own columns, and one more, "none", with the largest value and the mean of every
 column over the steps, a constant and log(1 + steps): that none is wrong is likelier where no step looks wrong.
 
-Status: ours (see `localizers.ranker`). Degenerate: without labelled cases all options are alike; fitted without
+Status: ours (see `localizers.ranking`). Degenerate: without labelled cases all options are alike; fitted without
 sound cases it hardly ever says "none".
 """
 
@@ -21,9 +21,7 @@ from pydantic import PrivateAttr
 
 from apportion.pipeline.core.ids import digest
 from apportion.pipeline.localizers.base import Localizer, Means, Verdict, alike, fitted
-from apportion.pipeline.localizers.ranking import settings
-from apportion.pipeline.localizers.ranking.none_wrong import best_shift
-from apportion.pipeline.localizers.ranking.settings import Chosen
+from apportion.pipeline.localizers.ranking.ranker import Chosen, best_shift, fit_chosen
 from apportion.pipeline.trajectory.case import Case, option_of
 
 Floats = NDArray[np.float64]
@@ -80,7 +78,7 @@ class ProcessChecker(Localizer):
         if not known:
             return fitted(self, _options=None, _shift=0.0)
         right = [option_of(case) for case in known]
-        options, unseen = settings.fit(known, [_options(steps) for steps in self._columns(known, means)], right)
+        options, unseen = fit_chosen(known, [_options(steps) for steps in self._columns(known, means)], right)
         return fitted(self, _options=options, _shift=best_shift(unseen, right))
 
     def judge(self, cases: Sequence[Case], means: Means) -> list[Verdict]:

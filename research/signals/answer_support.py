@@ -3,7 +3,7 @@
 S_t = mean log p(tokens of the team's answer | question, messages up to t, answer cue), as `value` reads the right one.
 Columns: `level` S_t, `rise` S_t - S_{t-1}, `top_rise` 1 where the rise is the log's largest.
 
-Status: ours. Degenerate: a log whose answer is neither stated nor guessed (`mentions.claimed`) is 0 throughout.
+Status: ours. Degenerate: a log whose answer is neither stated nor guessed (`novelty.claimed`) is 0 throughout.
 Cost: some 40 tokens a message beside `value`, whose prompts it shares; one reading of the cut log without it.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from apportion.pipeline.engines.base import Score, ScoreRequest
 from apportion.pipeline.localizers.base import Floats
-from apportion.pipeline.localizers.signals.mentions import claimed
+from apportion.pipeline.localizers.signals.novelty import claimed
 from apportion.pipeline.trajectory.case import Case
 from research.signals.scored import ScoredSignal
 from research.signals.value import curve, growing

@@ -10,19 +10,18 @@ import pytest
 from localize_logs import FOREIGN, planted, team
 
 from apportion.pipeline.core.errors import UserError
-from apportion.pipeline.localizers.learned import Learned
-from apportion.pipeline.localizers.ranking.step_ranker import StepRanker
+from apportion.pipeline.localizers.learned import Learned, StepRanker
 from apportion.pipeline.localizers.signals import content, roles, turns
-from apportion.pipeline.localizers.signals.base import TextFeatures
+from apportion.pipeline.localizers.signals.base import Features
 from research.weights import save, with_folds
 
-FEW = (roles.signal, content.signal, turns.signal)
+FEW = (roles, content, turns)
 
 
 def test_the_weights_travel_as_a_file(tmp_path: Path) -> None:
-    learned = StepRanker(TextFeatures(FEW)).fit([planted(i) for i in range(12)])
+    learned = StepRanker(Features(FEW)).fit([planted(i) for i in range(12)])
     save(learned, tmp_path / "weights.json")
-    again = StepRanker.load(tmp_path / "weights.json", TextFeatures(FEW))
+    again = StepRanker.load(tmp_path / "weights.json", Features(FEW))
     asked = [planted(30)]
     assert again.judge(asked)[0].steps.tolist() == learned.judge(asked)[0].steps.tolist()
     assert again.trained_on == learned.trained_on == frozenset(planted(i).question_id for i in range(12))
@@ -30,29 +29,29 @@ def test_the_weights_travel_as_a_file(tmp_path: Path) -> None:
 
 def test_weights_for_other_signals_or_another_scorer_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "weights.json"
-    save(StepRanker(TextFeatures(FEW)).fit([planted(i) for i in range(6)]), file)
+    save(StepRanker(Features(FEW)).fit([planted(i) for i in range(6)]), file)
     with pytest.raises(UserError, match="other signals than these"):
-        StepRanker.load(file, TextFeatures(FEW[:2]))
+        StepRanker.load(file, Features(FEW[:2]))
     with pytest.raises(UserError, match="other signals than these"):
-        StepRanker.load(file, TextFeatures((*FEW[:2], replace(turns.signal, version=2))))
+        StepRanker.load(file, Features((*FEW[:2], replace(turns, version=2))))
     record = json.loads(file.read_text()) | {"scorer": "one"}
     file.write_text(json.dumps(record))
     with pytest.raises(UserError, match="another scorer"):
-        StepRanker.load(file, TextFeatures(FEW))
+        StepRanker.load(file, Features(FEW))
 
 
 def test_a_weight_that_is_no_number_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "w.json"
-    save(StepRanker(TextFeatures(FEW)).fit([planted(i) for i in range(6)]), file)
+    save(StepRanker(Features(FEW)).fit([planted(i) for i in range(6)]), file)
     record = json.loads(file.read_text())
     record["steps"][next(iter(record["steps"]))] = float("nan")
     file.write_text(json.dumps(record))
     with pytest.raises(UserError, match="no finite number"):
-        StepRanker.load(file, TextFeatures(FEW))
+        StepRanker.load(file, Features(FEW))
 
 
 def test_it_travels_with_the_weights(tmp_path) -> None:
-    file, few = tmp_path / "w.json", TextFeatures((roles.signal, content.signal))
+    file, few = tmp_path / "w.json", Features((roles, content))
     corpus = [team(i) for i in range(24)]
     learned = with_folds(StepRanker(few).fit(corpus), corpus, [i % 4 for i in range(24)])
     save(learned, file)
@@ -70,7 +69,7 @@ def test_it_travels_with_the_weights(tmp_path) -> None:
 
 def test_a_question_of_the_corpus_is_judged_by_weights_without_it() -> None:
     corpus = [team(i) for i in range(24)]
-    few = TextFeatures((roles.signal, content.signal))
+    few = Features((roles, content))
     learned = with_folds(StepRanker(few).fit(corpus), corpus, [i % 4 for i in range(24)])
     rest = StepRanker(few).fit([one for i, one in enumerate(corpus) if i % 4 != 3])
     assert learned.judge([team(3)])[0].steps.tolist() == rest.judge([team(3)])[0].steps.tolist()

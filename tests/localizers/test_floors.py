@@ -14,9 +14,9 @@ from apportion.pipeline.localizers.first_speaker import FirstSpeaker
 from apportion.pipeline.localizers.last_speaker import LastSpeaker
 from apportion.pipeline.localizers.most_talkative_speaker import MostTalkativeSpeaker
 from apportion.pipeline.localizers.random import Random
-from apportion.pipeline.localizers.ranking.columns import Speakers, structure
-from apportion.pipeline.localizers.ranking.none_wrong import best_shift
-from apportion.pipeline.localizers.structure import Structure
+from apportion.pipeline.localizers.ranking.ranker import best_shift
+from apportion.pipeline.localizers.signals.outline import STRUCTURE
+from apportion.pipeline.localizers.structure import Speakers, Structure
 
 SOLUTIONS = Means(sound=True)
 
@@ -65,14 +65,14 @@ def test_speakers_are_found_and_users_left_out(which, agents, steps):
 
 @given(st.lists(st.sampled_from("ABu"), min_size=1, max_size=12))
 def test_the_outline_of_any_log_is_finite_and_as_long_as_the_log(speakers):
-    names, columns = structure(make(speakers, texts=["x" * (i % 3) for i in range(len(speakers))]))
-    assert columns.shape == (len(speakers), len(names))
+    columns = STRUCTURE.read(make(speakers, texts=["x" * (i % 3) for i in range(len(speakers))]))
+    assert columns.shape == (len(speakers), len(STRUCTURE.columns))
     assert np.isfinite(columns).all()
 
 
 def test_the_outline_by_hand():
-    names, rows = structure(make("uABA", texts=["ab", "", "abc", "a"]))
-    column = dict(zip(names, rows.T.tolist(), strict=True))
+    rows = STRUCTURE.read(make("uABA", texts=["ab", "", "abc", "a"]))
+    column = dict(zip(STRUCTURE.columns, rows.T.tolist(), strict=True))
     assert column["place"] == pytest.approx([0, 1 / 3, 2 / 3, 1])
     assert column["user"] == [1, 0, 0, 0]
     assert column["opens"] == [1, 1, 1, 0]
@@ -88,8 +88,7 @@ def test_names_count_as_a_whole_and_where_enough_logs_share_them():
     cases = [make(["Web", "Surfer"]), make(["web", "WebSurfer"]), make(["Web", "Other"])]
     speakers = Speakers.of(cases, least=2)
     assert speakers.names == ("web",)
-    labels, columns = speakers.columns(make(["WebSurfer", "WEB", "x"]))
-    assert labels == ["web", "after web", "before web"]
+    columns = speakers.columns(make(["WebSurfer", "WEB", "x"]))
     assert columns.tolist() == [[0, 0, 1], [1, 0, 0], [0, 1, 0]]
 
 

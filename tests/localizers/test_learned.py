@@ -11,18 +11,16 @@ from localize_logs import case, planted
 
 from apportion.pipeline.core.errors import UserError
 from apportion.pipeline.localizers.base import TEXT_ONLY
-from apportion.pipeline.localizers.learned import Learned
-from apportion.pipeline.localizers.ranking.ranker import Options, fit
-from apportion.pipeline.localizers.ranking.step_ranker import StepRanker
-from apportion.pipeline.localizers.ranking.subspaces import fit_averaged
+from apportion.pipeline.localizers.learned import Learned, StepRanker
+from apportion.pipeline.localizers.ranking.ranker import Options, fit, fit_averaged
 from apportion.pipeline.localizers.signals import content, roles, turns
-from apportion.pipeline.localizers.signals.base import TextFeatures
+from apportion.pipeline.localizers.signals.base import Features
 
-FEW = (roles.signal, content.signal, turns.signal)
+FEW = (roles, content, turns)
 
 
 def test_it_finds_planted_errors_in_logs_it_has_not_seen() -> None:
-    learned = StepRanker(TextFeatures(FEW)).fit([planted(i) for i in range(18)])
+    learned = StepRanker(Features(FEW)).fit([planted(i) for i in range(18)])
     asked = [planted(i) for i in range(20, 26)]
     for one, verdict in zip(asked, learned.judge([replace(one, label=None) for one in asked]), strict=True):
         assert one.label is not None
@@ -32,14 +30,14 @@ def test_it_finds_planted_errors_in_logs_it_has_not_seen() -> None:
 
 
 def test_it_says_nothing_before_it_has_learned() -> None:
-    verdict = StepRanker(TextFeatures(FEW)).judge([planted(0)])[0]
+    verdict = StepRanker(Features(FEW)).judge([planted(0)])[0]
     assert len(set(verdict.steps.tolist())) == 1
     assert len(set(verdict.agents.values())) == 1
-    assert StepRanker(TextFeatures(FEW)).fit([replace(planted(0), label=None)]).trained_on == frozenset()
+    assert StepRanker(Features(FEW)).fit([replace(planted(0), label=None)]).trained_on == frozenset()
 
 
 def test_an_agent_is_as_suspect_as_its_likeliest_step() -> None:
-    learned = StepRanker(TextFeatures(FEW)).fit([planted(i) for i in range(18)])
+    learned = StepRanker(Features(FEW)).fit([planted(i) for i in range(18)])
     verdict = learned.judge(
         [
             case(
@@ -60,7 +58,7 @@ def test_an_agent_is_as_suspect_as_its_likeliest_step() -> None:
 def test_what_is_no_weights_file_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "w.json").write_text(text)
     with pytest.raises(UserError, match=r"w\.json: no weights"):
-        StepRanker.load(tmp_path / "w.json", TextFeatures(FEW))
+        StepRanker.load(tmp_path / "w.json", Features(FEW))
 
 
 def test_the_shipped_weights_load_and_judge_any_log() -> None:
@@ -81,8 +79,8 @@ def test_each_column_may_have_its_own_prior() -> None:
 def test_averaging_keeps_a_column_that_others_copy() -> None:
     rng = np.random.default_rng(0)
     flags = [rng.permutation(np.eye(4)[0]) for _ in range(40)]
-    options = [Options(np.column_stack([one] * 4 + [rng.normal(size=4)]), int(one.argmax())) for one in flags]
-    weights = fit_averaged(options, 1.0, np.zeros(5, dtype=bool), share=0.4, members=20).weights
-    assert weights[:4].min() > 5 * abs(weights[4])
-    whole = fit_averaged(options, 1.0, np.ones(5, dtype=bool)).weights
+    options = [Options(np.column_stack([one] * 7 + [rng.normal(size=4)]), int(one.argmax())) for one in flags]
+    weights = fit_averaged(options, 1.0, np.zeros(8, dtype=bool)).weights
+    assert weights[:7].min() > 5 * abs(weights[7])
+    whole = fit_averaged(options, 1.0, np.ones(8, dtype=bool)).weights
     assert whole == pytest.approx(fit(options, 1.0).weights)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from localize_logs import case
 
-from apportion.pipeline.localizers.signals import TEXT, mentions
+from apportion.pipeline.localizers.signals import TEXT, novelty
 from apportion.pipeline.trajectory.case import Case
 
 
@@ -54,9 +54,9 @@ def test_kinds_of_agents_are_told_by_name_wherever_they_come_from() -> None:
 
 
 def test_the_answer_is_guessed_from_the_last_words_and_traced_to_who_said_it_first() -> None:
-    assert mentions.claimed(RUN) == "5"
-    assert mentions.claimed(case(("a", "it is so"), answer="1,250 km")) == "1,250 km"
-    assert mentions.claimed(case(("a", "TERMINATE"))) is None
+    assert novelty.claimed(RUN) == "5"
+    assert novelty.claimed(case(("a", "it is so"), answer="1,250 km")) == "1,250 km"
+    assert novelty.claimed(case(("a", "TERMINATE"))) is None
     found = read("mentions", RUN)
     assert found["answer_first"] == [0, 0, 0, 1, 0, 0]
     assert found["answer_later"] == [0, 0, 0, 0, 1, 0]
@@ -64,9 +64,9 @@ def test_the_answer_is_guessed_from_the_last_words_and_traced_to_who_said_it_fir
 
 def test_a_mention_is_a_whole_number_in_any_grouping() -> None:
     one = case(("a", "see 1250 and 12500"), ("b", "1,250 km it is"), answer="1,250")
-    assert mentions.stated("1,250", one) == [True, True]
-    assert mentions.stated("125", one) == [False, False]
-    assert mentions.stated("many", one) == [False, False]  # the question's own word says nothing
+    assert novelty.stated("1,250", one) == [True, True]
+    assert novelty.stated("125", one) == [False, False]
+    assert novelty.stated("many", one) == [False, False]  # the question's own word says nothing
 
 
 def test_new_and_repeated_words() -> None:

@@ -16,19 +16,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from apportion.pipeline.localizers.base import Floats
 from apportion.pipeline.trajectory.blamable import is_place
 from apportion.pipeline.trajectory.case import Case, Step
 from apportion.pipeline.trajectory.people import is_person, name_words
-
-Floats = NDArray[np.float64]
 
 COLUMNS = (
     "messages", "speakers", "length", "length_spread", "tools", "addressed", "busiest", "same_speaker", "code", "calls",
@@ -68,9 +66,8 @@ class Likeness:
         shared = frozenset(word for word, n in counts.items() if n >= LEAST)
         made = cls(shared, tuple(case.question_id for case in kept), rows, np.maximum(np.sqrt(within), FLOOR), 1.0)
         apart = [made._distance(row, question) for row, question in zip(rows, made.questions, strict=True)]
-        finite = [one for one in apart if math.isfinite(one)]
-        edge = float(np.quantile(finite, SHARE)) if finite else 0.0
-        return None if edge <= 0 else cls(made.words, made.questions, rows, made.scale, edge)
+        edge = float(np.quantile([one for one in apart if math.isfinite(one)] or [0.0], SHARE))
+        return replace(made, edge=edge) if edge > 0 else None
 
     def unlikeness(self, case: Case) -> float:
         """0 for a twin of some logs of the corpus, 1 at its edge; logs of the case's own question do not count."""
@@ -90,8 +87,7 @@ class Likeness:
         """From JSON. Raises KeyError, TypeError or ValueError where it is none, or has other columns."""
         rows, scale, edge = np.array(record["rows"], float), np.array(record["scale"], float), float(record["edge"])
         questions = tuple(map(str, record["questions"]))
-        fits = rows.shape == (len(questions), len(COLUMNS)) and scale.shape == (len(COLUMNS),)
-        if list(record["columns"]) != list(COLUMNS) or not fits:
+        if tuple(record["columns"]) != COLUMNS or rows.shape != (len(questions), len(scale)):
             raise ValueError("its corpus has other columns than these")
         if not (np.isfinite(rows).all() and (scale > 0).all() and 0 < edge < math.inf):
             raise ValueError("its corpus holds what is no finite number")
@@ -107,7 +103,7 @@ def _words_of(case: Case) -> set[str]:
     return {word for step in _said(case) for word in name_words(step.agent)}
 
 
-def _columns(case: Case, known: Sequence[str] | set[str] | frozenset[str]) -> list[float]:
+def _columns(case: Case, known: Collection[str]) -> list[float]:
     said = _said(case)
     size = np.log1p([len(step.text) for step in said])
     speakers = [step.agent for step in said]
@@ -119,16 +115,12 @@ def _columns(case: Case, known: Sequence[str] | set[str] | frozenset[str]) -> li
         math.log(len(spoken)),
         float(size.mean()),
         float(size.std()),
-        _share([is_place(step) for step in said]),
-        _share([step.recipient is not None and not is_place(step) for step in said]),
+        sum(is_place(step) for step in said) / len(said),
+        sum(step.recipient is not None and not is_place(step) for step in said) / len(said),
         max(spoken.values()) / len(said),
-        _share([one == other for one, other in pairwise(speakers)]),
-        _share(["```" in step.text for step in said]),
-        _share(["<tool_call>" in step.text for step in said]),
+        sum(one == other for one, other in pairwise(speakers)) / max(1, len(said) - 1),
+        sum("```" in step.text for step in said) / len(said),
+        sum("<tool_call>" in step.text for step in said) / len(said),
         float(len(case.steps) - len(said) > 1),
         sum(familiar[name] for name in speakers) / len(said),
     ]
-
-
-def _share(flags: Sequence[bool]) -> float:
-    return sum(flags) / len(flags) if flags else 0.0

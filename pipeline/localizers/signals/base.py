@@ -3,76 +3,61 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from apportion.pipeline.localizers.base import Floats
 from apportion.pipeline.trajectory.case import Case, Step
 
+Columns = Mapping[str, Iterable[float]]
+
 
 @dataclass(frozen=True)
 class Signal:
-    """`read` gives an array (steps, columns), all finite. `version` goes up when the numbers of the same log change."""
+    """`measure` gives the columns by name, a finite number per step each, and the same columns for every case, also for
+    one without steps. `version` goes up when the numbers of the same log change."""
 
     name: str
-    columns: tuple[str, ...]
-    read: Callable[[Case], Floats]
+    measure: Callable[[Case], Columns]
     version: int = 1
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self.measure(Case("", "", None, None, (), "")))
 
-class Features(Protocol):
+    def read(self, case: Case) -> Floats:
+        """The columns as an array (steps, columns)."""
+        values = [list(column) for column in self.measure(case).values()]
+        return np.array(values, dtype=float).reshape(len(values), len(case.steps)).T
+
+
+@dataclass
+class Features:
     """The columns of several signals, side by side."""
+
+    signals: tuple[Signal, ...]
 
     @property
     def columns(self) -> list[str]:
         """Their names, each with its signal's before it."""
-        ...
-
-    @property
-    def versions(self) -> dict[str, int]:
-        """Of the signals."""
-        ...
-
-    @property
-    def scorer(self) -> str | None:
-        """Fingerprint of the model that signals ask; None where none does."""
-        ...
-
-    def of(self, cases: Sequence[Case]) -> list[Floats]:
-        """One array (steps, columns) per case, in order."""
-        ...
-
-
-@dataclass(frozen=True)
-class TextFeatures:
-    """`Features` of signals that read the text alone."""
-
-    signals: tuple[Signal, ...]
-    scorer: None = None
-
-    @property
-    def columns(self) -> list[str]:
         return [f"{signal.name}.{column}" for signal in self.signals for column in signal.columns]
 
     @property
     def versions(self) -> dict[str, int]:
+        """Of the signals."""
         return {signal.name: signal.version for signal in self.signals}
 
+    @property
+    def scorer(self) -> str | None:
+        """Fingerprint of the model that signals ask; None where none does."""
+        return None
+
     def of(self, cases: Sequence[Case]) -> list[Floats]:
+        """One array (steps, columns) per case, in order."""
         return [np.concatenate([signal.read(case) for signal in self.signals], axis=1) for case in cases]
-
-
-def from_text(name: str, columns: tuple[str, ...], read: Callable[[Case], Sequence[Iterable[float]]]) -> Signal:
-    """A signal whose `read` gives one sequence per column."""
-
-    def table(case: Case) -> Floats:
-        values = np.array([list(column) for column in read(case)], dtype=float)
-        return np.asarray(values.reshape(len(columns), len(case.steps)).T)
-
-    return Signal(name, columns, table)
 
 
 _IDLE = re.compile(r"\s*TERMINATE\W*|There is no code from the last\b.*|Next speaker\b.*|Request satisfied\W*", re.S)
@@ -93,7 +78,7 @@ def counts(pattern: re.Pattern[str], case: Case) -> list[float]:
     return [0.0 if is_tool(step) else float(np.log1p(len(pattern.findall(step.text)))) for step in case.steps]
 
 
-def first_of(flags: Sequence[bool]) -> list[float]:
-    """1 at the first place that holds, 0 elsewhere."""
+def first_of(flags: Sequence[bool]) -> list[bool]:
+    """Marks the first place that holds."""
     at = next((i for i, flag in enumerate(flags) if flag), None)
-    return [float(i == at) for i in range(len(flags))]
+    return [i == at for i in range(len(flags))]
