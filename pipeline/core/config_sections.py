@@ -48,9 +48,10 @@ class Methods(Section):
         """Raise UserError where `options` are given, but the method called `name` is none of the user's own."""
         methods, options = family(self.family), getattr(self, "options", {})
         if options and not methods.is_own(name):
+            section = methods.options.partition(".")[0]
             raise UserError(
                 f"config: {methods.options} ({', '.join(options)}) are for a {methods.noun} of your own, and {name!r} "
-                f"is none: they would have no effect; its own parameters stand in {methods.table(name)}"
+                f"is none: they would have no effect; its parameters stand in [{section}.{name}]"
             )
 
     def parameters(self, name: str) -> dict[str, Any]:
