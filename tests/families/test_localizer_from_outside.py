@@ -197,7 +197,9 @@ def test_a_dry_run_imports_none_of_it(tmp_path: Path, model: Path):
     begin(True)
     try:
         stage = Blame(Run(config, "logs"))
-        assert "4 failures to look at" in next(iter(stage.foretell()))
+        lines = list(stage.foretell())
+        assert "does not import failures.localizer" in lines[0]
+        assert "4 failures to look at" in lines[1]
         names = (config.failures.localizer,)
         told = evaluate.foretell(evaluate.plan(config, read("who-and-when", logs).cases, evaluate.Choices(names)))
         assert told[-1].startswith("would hold 4 logs against 2 localizers: structure, ")
