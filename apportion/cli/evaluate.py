@@ -120,8 +120,10 @@ def _read(format: str, path: Path) -> Labelled:
 
 def _annotator(path: Path, logs: Labelled, name: str) -> Annotator:
     from apportion.pipeline.evaluation.labelled import annotator_of
+    from apportion.pipeline.importers.reading.agentrx import root_causes
 
-    annotator, rejects = annotator_of(path, logs, name)
+    labels, rejects = root_causes(path)
+    annotator = annotator_of(path, labels, logs, name)
     tell_rejects(rejects, stored=False)
     return annotator
 

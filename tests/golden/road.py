@@ -20,6 +20,7 @@ from script import SeededEngine
 
 from apportion.pipeline.core.config import Config, load_config
 from apportion.pipeline.evaluation import labelled
+from apportion.pipeline.importers.reading.agentrx import root_causes
 from apportion.pipeline.runs.rules import rules_of
 from apportion.pipeline.runs.run import Run
 from apportion.pipeline.runs.sql import query
@@ -162,7 +163,8 @@ def evaluated(
     config = _configured(folder, toml)
     logs = labelled.read(format, folder / path)
     chosen = evaluation.Choices(tuple(names), **choices)
-    annotator = labelled.annotator_of(folder / second, logs)[0] if second else None
+    file = folder / second
+    annotator = labelled.annotator_of(file, root_causes(file)[0], logs) if second else None
     planned = evaluation.plan(config, logs.cases, chosen, sound=format == "process-bench")
     report = evaluation.evaluate(planned, annotator=annotator)
     notes = [{"note": note} for note in report.notes]
