@@ -227,7 +227,7 @@ def test_interrupt_says_that_the_work_goes_on(apportion: Command, monkeypatch: p
         raise KeyboardInterrupt
 
     monkeypatch.setattr("apportion.pipeline.stages.sample.Sample", interrupted)
-    assert "goes on where it stopped" in apportion.refused("sample", code=130)
+    assert "resumes where it stopped" in apportion.refused("sample", code=130)
 
 
 def test_the_program_itself_ends_with_2_and_one_line(tmp_path: Path):

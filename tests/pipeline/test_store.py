@@ -151,8 +151,8 @@ def test_a_kill_in_the_middle_of_a_write_leaves_the_old_shard(store: Store, mome
     script = f"""
         import os, signal
         from pathlib import Path
-        from pipeline.store import Store
-        from schemas import TABLES
+        from apportion.pipeline.runs.store import Store
+        from apportion.schemas import TABLES
         {moment} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
         row = {{"task_id": "new", "source": "s", "question": "q", "references": []}}
         for shard in ("0", "1"):
@@ -288,7 +288,7 @@ def test_an_older_shard_lacks_a_column_and_reads_as_null(store: Store) -> None:
 def test_one_process_holds_a_run(store: Store) -> None:
     script = f"""
         from pathlib import Path
-        from pipeline.store import Store
+        from apportion.pipeline.runs.store import Store
         with Store(Path({str(store.root)!r})).lock("r"):
             print("held", flush=True)
             input()

@@ -30,7 +30,7 @@ class Shout:
         self.mark = mark
 
     def run(self, text):
-        from pipeline.tools.base import ToolResult
+        from apportion.pipeline.tools.base import ToolResult
 
         return ToolResult(text.upper() + self.mark, True)
 """
