@@ -246,6 +246,8 @@ NO_LIBRARY = {
     "demo": f"demo needs prefect, transformers, vllm, trl, peft, accelerate, not installed here: {TO_PLAY} and "
     "'apportion[train]'",
     "annotate": f"annotate needs prefect, transformers, not installed here: {TO_PLAY}",
+    "credit": f"credit needs prefect, transformers, not installed here: {TO_PLAY}",
+    "blame": f"blame needs prefect, transformers, not installed here: {TO_PLAY}",
     "annotate --set annotate.on=all --set model.path=model --dry-run": "this needs safetensors, which is not "
     f"installed: {TO_PLAY}, or to train 'apportion[train]'",
 }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from apportion.cli.common import ConfigFile, DryRun, Format, Run, Sets, Trust, config_of_run, printed, say
-from apportion.cli.stages import carry_out
+from apportion.cli.stages import perform
 
 if TYPE_CHECKING:
     from apportion.pipeline.games.game import Rules
@@ -76,7 +76,7 @@ def _annotate(config: ConfigFile, sets: Sets, run: Run, dry_run: bool, trust: bo
         stage.ready()
     for line in blaming.how() if blaming else ():
         say(line)
-    results = [carry_out(stage, dry_run) for stage in stages]
+    results = [perform(stage, dry_run) for stage in stages]
     if dry_run:
         if current:
             say(NOTHING)

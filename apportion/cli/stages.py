@@ -17,6 +17,11 @@ R = TypeVar("R")
 def carry_out(stage: Stage[S, R], dry_run: bool) -> Sequence[R] | None:
     """What came of the shards that were pending; None for a dry run, which says what would be done and no more."""
     stage.ready()
+    return perform(stage, dry_run)
+
+
+def perform(stage: Stage[S, R], dry_run: bool) -> Sequence[R] | None:
+    """As `carry_out`, of a stage that is ready."""
     if dry_run:
         for line in stage.foretell():
             say(line)

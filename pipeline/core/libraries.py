@@ -20,7 +20,8 @@ _BOTH = ("torch", "transformers", "datasets", "safetensors", "tokenizers", "hugg
 _TO_PLAY, _TO_TRAIN = "'apportion[cpu]' (with a GPU 'apportion[cuda]')", "'apportion[train]'"
 _NEEDS = {
     **dict.fromkeys(("sample", "inject", "audit"), ("prefect", "transformers", "vllm")),
-    "annotate": ("prefect", "transformers"),  # imported logs may be read without an engine
+    # Imported logs may be read without an engine.
+    **dict.fromkeys(("annotate", "credit", "blame"), ("prefect", "transformers")),
     "train": ("transformers", *_TRAIN),
     "loop": ("prefect", "transformers", "vllm", *_TRAIN),
     "demo": ("prefect", "transformers", "vllm", *_TRAIN),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,19 +86,17 @@ class Blame(Stage[Shard, int]):
         """Also refuse a model, a team or a verifier that is not to be had, where the pending shards need it."""
         super().ready()
         config, pending = self.run.config, self.pending
-        continued = any(not shard.imported for shard in pending)
-        if continued and config.team.agents:
-            check_team(config)
-        if continued:
+        if any(not shard.imported for shard in pending):
+            if config.team.agents:
+                check_team(config)
             check_verifier(config)
-        if continued:
             tokenizers_of(self.policies.by_name)
-        elif self._asks_scorer():
+        elif self._asks_scorer(pending):
             self.policies.team.tokenizer()
 
-    def _asks_scorer(self) -> bool:
+    def _asks_scorer(self, pending: Sequence[Shard]) -> bool:
         """Whether a pending shard asks the model for likelihoods; code that a dry run does not load may as well."""
-        shards = [shard for shard in self.pending if shard.kind != SIBLING and self.loads(shard)]
+        shards = [shard for shard in pending if shard.kind != SIBLING and self.loads(shard)]
         return any(self.method(shard).needs is Needs.SCORER for shard in shards)
 
     def failures(self, source: str) -> Failures:
@@ -170,4 +168,4 @@ class Blame(Stage[Shard, int]):
 
     def foretell(self) -> Iterator[str]:
         """Failures, prefixes and continuations of the pending shards; what is not looked at, and why."""
-        yield from told_of(self, self.policies.team.tokenizer() if self._asks_scorer() else None)
+        yield from told_of(self, self.policies.team.tokenizer() if self._asks_scorer(self.pending) else None)
